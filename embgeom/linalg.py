@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['row_blocks', 'unit_rows', 'Moments', 'working_dtype', 'second_moments', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #000f49af
+# %% ../nbs/api/01_linalg.ipynb #74a75062
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
-# %% ../nbs/api/01_linalg.ipynb #ad4e7946
+# %% ../nbs/api/01_linalg.ipynb #d883d413
 def row_blocks(
     n, # how many rows
     size, # at most so many in a block
@@ -20,7 +20,7 @@ def row_blocks(
     "The blocks of at most `size` rows, in order"
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
-# %% ../nbs/api/01_linalg.ipynb #b786e1e4
+# %% ../nbs/api/01_linalg.ipynb #2e533ac4
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -34,41 +34,46 @@ def unit_rows(
     if not (length > 0).all():
         raise ValueError(f"{int((length == 0).sum())} of {len(x)} rows have length zero{'' if mean is None else ' once the mean is subtracted'}: "
                          "they have no direction. Leave them out.")
-    return x.div_(length).to(dtype)
+    return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #3fa5b33a
+# %% ../nbs/api/01_linalg.ipynb #6c8b2fef
 @dataclass(frozen=True)
 class Moments:
-    "X'X, Y'Y and X'Y of two matrices with the same number of rows"
-    source: torch.Tensor # X'X (d1, d1), float64
-    target: torch.Tensor # Y'Y (d2, d2), float64
-    cross: torch.Tensor # X'Y (d1, d2), float64
+    "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
+    source: torch.Tensor # X'X (d1, d1)
+    target: torch.Tensor # Y'Y (d2, d2)
+    cross: torch.Tensor # X'Y (d1, d2)
+    source_sum: torch.Tensor # sum of the rows of X (d1,)
+    target_sum: torch.Tensor # sum of the rows of Y (d2,)
+    source_squares: torch.Tensor # squared length of each row of X (n,)
+    target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #1ebb1b23
+# %% ../nbs/api/01_linalg.ipynb #8ec51ab4
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #67025efa
+# %% ../nbs/api/01_linalg.ipynb #871e47c6
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
     prepare=(torch.as_tensor, torch.as_tensor), # what turns a block of X, and one of Y, into torch tensors
     block_size=2048, # rows at a time
-) -> Moments: # the three products, in double precision
+) -> Moments: # the three products, with column sums and squared row lengths, in double precision
     "X'X, Y'Y and X'Y, one block of rows at a time"
-    if len(X) != len(Y): raise ValueError(f"Second moments need as many rows on both sides; {len(X)} and {len(Y)} came.")
-    sums = None
+    if len(X) != len(Y) or not len(X): raise ValueError(f"Second moments need as many rows on both sides, and some; {len(X)} and {len(Y)} came.")
+    sums, squares = None, ([], [])
     for block in row_blocks(len(X), block_size):
         x, y = (f(m[block]) for f, m in zip(prepare, (X, Y)))
-        products = (x.T @ x, y.T @ y, x.T @ y)
+        products = (x.T @ x, y.T @ y, x.T @ y, x.sum(0), y.sum(0))
         if sums is None: sums = [torch.zeros_like(p, dtype=torch.float64) for p in products]
         for s, p in zip(sums, products): s += p
-    return Moments(*sums)
+        for s, rows in zip(squares, (x, y)): s.append(rows.double().square().sum(1))
+    return Moments(*sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #3e2933ab
+# %% ../nbs/api/01_linalg.ipynb #98082f55
 def _pair_scores(matrix, lengths, i, j, metric, most=2**22):
     "Scores of the rows `i` with the rows `j`, pair by pair in double precision: the same numbers whatever else is computed"
     out = np.empty(len(i))
@@ -77,7 +82,7 @@ def _pair_scores(matrix, lengths, i, j, metric, most=2**22):
         out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if metric == "cosine" else -((x - y)**2).sum(1)/2
     return out
 
-# %% ../nbs/api/01_linalg.ipynb #3506e84b
+# %% ../nbs/api/01_linalg.ipynb #71986fe2
 def _score_block(rows, queries, half_squares, metric):
     "Scores of the rows `queries` with all `rows`, (m, n), by one product; a row's score with itself is -inf"
     scores = rows[queries] @ rows.T
@@ -85,7 +90,7 @@ def _score_block(rows, queries, half_squares, metric):
     scores[torch.arange(len(queries)), queries] = -torch.inf
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #6daa5bb1
+# %% ../nbs/api/01_linalg.ipynb #c486bbef
 def _settle(scores, found, queries, bound, everything, pair_scores):
     "Candidates `found` (m, c) with `scores` in falling order, put in the exact order; every score exact that was in doubt"
     gap = np.diff(scores, axis=1) > -2*bound
@@ -98,7 +103,7 @@ def _settle(scores, found, queries, bound, everything, pair_scores):
     order = np.lexsort((found, -scores))
     return np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
 
-# %% ../nbs/api/01_linalg.ipynb #b3064bd7
+# %% ../nbs/api/01_linalg.ipynb #1da7f734
 def _nearest(scores, k, queries, bound, everything, pair_scores, spare=16):
     "The `k` best of each row of `scores` (m, n): exact scores and columns"
     keep = min(k + spare, scores.shape[1] - 1)
@@ -113,7 +118,7 @@ def _nearest(scores, k, queries, bound, everything, pair_scores, spare=16):
             (best[r],), (cols[r],) = settle(s, f, queries[[r]])
     return best, cols
 
-# %% ../nbs/api/01_linalg.ipynb #bcaa2707
+# %% ../nbs/api/01_linalg.ipynb #8131d36e
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -125,7 +130,7 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #86cef2a1
+# %% ../nbs/api/01_linalg.ipynb #86c80548
 def nearest_neighbors(
     matrix, # vectors (n, d), NumPy
     k, # how many neighbours, 1 .. n-1
