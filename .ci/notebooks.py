@@ -5,18 +5,18 @@
     python .ci/notebooks.py badges [PATH ...]   write the Colab badge and install cells from settings.ini
     python .ci/notebooks.py readme              write README.md from nbs/index.ipynb
 
-PATH is a notebook or a folder; without one, all notebooks but the benchmarks are meant.
+PATH is a notebook or a folder; without one, all notebooks are meant.
 """
 import argparse
+import ast
 import json
-import math
 import os
 import re
 import sys
 import unittest
+from base64 import b64decode
 from configparser import ConfigParser
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -26,6 +26,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from outputs import differences, is_progress, text_difference
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGETS = "application/vnd.jupyter.widget-state+json"
@@ -38,13 +41,10 @@ def settings(root=ROOT):
 
 
 def find_notebooks(paths=(), root=ROOT):
-    "The notebooks under `paths`, in reading order; all but the benchmarks if none is given"
-    if not paths:
-        found = sorted((root / "nbs").rglob("*.ipynb"))
-        found = [p for p in found if "benchmarks" not in p.relative_to(root).parts]
-    else:
-        found = [q for p in map(Path, paths) for q in (sorted(p.rglob("*.ipynb")) if p.is_dir() else [p])]
-    return [p.resolve() for p in found if not any(part[0] in "._" for part in p.resolve().relative_to(root).parts)]
+    "The notebooks under `paths`, or all of the repository, in reading order"
+    folders = [Path(p).resolve() for p in paths] or [root / "nbs"]
+    found = [q for p in folders for q in ([p] if p.is_file() else sorted(p.rglob("*.ipynb")))]
+    return [p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts)]
 
 
 # --- cells -----------------------------------------------------------------------------------------
@@ -121,17 +121,18 @@ def store_widgets(client):
 
 # --- what is stored --------------------------------------------------------------------------------
 
-def is_progress(output):
-    "Whether an output is a progress bar, as text or as a widget"
-    if output.output_type == "stream":
-        return output.name == "stderr" and re.search(r"\r|\d+%\|", joined(output.text)) is not None
-    return re.search(r"^\s*\d+%\|", joined(output.get("data", {}).get("text/plain", ""))) is not None
-
-
-def drop_progress(nb):
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not is_progress(o)]
+def tidy(outputs):
+    "`outputs` without progress bars, and with what was printed in several goes as one"
+    kept = []
+    for output in outputs:
+        if is_progress(output):
+            continue
+        last = kept[-1] if kept else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last["text"] += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def widget_state(nb):
@@ -158,7 +159,9 @@ def random_ids(nb):
 
 def number_ids(nb):
     "`nb` with its random ids counted; progress bars, and widgets that nothing shows, left out"
-    drop_progress(nb)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = tidy(cell.outputs)
     ids = random_ids(nb)
     for model in set(widget_state(nb)) - set(ids):
         del widget_state(nb)[model]
@@ -184,95 +187,7 @@ def clean(path):
     write_nb(nb, path)
 
 
-# --- comparing outputs -----------------------------------------------------------------------------
-
-NUMBER = r"[-+−]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-TIME = r"(?:ns|µs|μs|us|ms|s|sec|secs|second|seconds|min|mins|minute|minutes|h|hours)"
-MEMORY = r"(?:[kKMGT]i?B|bytes)"
-MASKS = [
-    (re.compile(rf"(?<![\w.]){NUMBER}\s?(?:{TIME}|{MEMORY})\b(?:\s\d+\s?{TIME}\b)*"), "<measured>"),
-    (re.compile(r"altair-viz-[0-9a-f]{32}"), "<id>"),
-    (re.compile(r"\bdata-[0-9a-f]{32}\b"), "<data>"),
-    (re.compile(r" at 0x[0-9a-fA-F]+"), ""),
-    (re.compile(r"\bT_[0-9a-f]{5}(?=[_ \"'])"), "<style>"),
-    (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "<cell>"),
-]
-PICTURES = ("image/",)
-IDS_ONLY = ("application/vnd.jupyter.widget-view+json",)
-
-
-def normal(text):
-    "`text` without what may change from run to run"
-    for pattern, mask in MASKS:
-        text = pattern.sub(mask, text)
-    return text
-
-
-def tokens(text):
-    "Words and numbers of `text`; white space does not count"
-    return re.findall(rf"{NUMBER}|[^\W\d]+|[^\w\s]", normal(text))
-
-
-def as_number(token):
-    try:
-        return float(token.replace(",", "").replace("_", "").replace("−", "-"))
-    except ValueError:
-        return None
-
-
-def same_token(a, b, digits=4):
-    "Equal words; whole numbers equal; other numbers equal to `digits` significant digits"
-    if a == b:
-        return True
-    x, y = as_number(a or ""), as_number(b or "")
-    if x is None or y is None:
-        return False
-    if x.is_integer() and y.is_integer() and not re.search("[.eE]", a + b):
-        return x == y
-    return math.isclose(x, y, rel_tol=10.0 ** -digits, abs_tol=1e-12)
-
-
-def text_difference(stored, made):
-    "None, or a line that shows the first place where two texts differ"
-    a, b = tokens(stored), tokens(made)
-    for i, (x, y) in enumerate(zip_longest(a, b)):
-        if not same_token(x, y):
-            around = " ".join(a[max(0, i - 6):i])
-            return f"after '{around}': stored {' '.join(a[i:i + 6])!r}, made {' '.join(b[i:i + 6])!r}"
-
-
-def joined(text):
-    return text if isinstance(text, str) else "".join(text)
-
-
-def parts(outputs):
-    "The outputs of a cell as a list of (kind, text): streams joined, each form of a shown object apart"
-    outputs, found = [o for o in outputs if not is_progress(o)], []
-    for stream in ("stdout", "stderr"):
-        texts = [joined(o.text) for o in outputs if o.output_type == "stream" and o.name == stream]
-        if texts:
-            found.append((stream, "".join(texts)))
-    for output in outputs:
-        if output.output_type == "error":
-            found.append(("error", f"{output.ename}: {output.evalue}"))
-        for kind, data in sorted(output.get("data", {}).items()):
-            if kind.startswith(PICTURES) or kind in IDS_ONLY:
-                data = ""
-            elif not isinstance(data, (str, list)):
-                data = json.dumps(data, sort_keys=True, ensure_ascii=False)
-            found.append((kind, joined(data)))
-    return found
-
-
-def differences(stored, made):
-    "Lines that say how the outputs `made` differ from those `stored`; none if they do not"
-    stored, made = parts(stored), parts(made)
-    kinds, kinds_made = [kind for kind, _ in stored], [kind for kind, _ in made]
-    if kinds != kinds_made:
-        return [f"stored outputs are {kinds}, made are {kinds_made}"]
-    found = [(kind, text_difference(a, b)) for (kind, a), (_, b) in zip(stored, made)]
-    return [f"{kind}: {difference}" for kind, difference in found if difference]
-
+# --- comparing --------------------------------------------------------------------------------------
 
 def widget_differences(stored, made):
     "The same for the widgets of two notebooks"
@@ -285,38 +200,142 @@ def refresh(path):
     return f"refresh with: python .ci/notebooks.py run {os.path.relpath(path, ROOT)}"
 
 
+# --- badge, install cell, lint -------------------------------------------------------------------------
+
+def badge(path, cfg):
+    where = path.relative_to(ROOT).as_posix()
+    colab = "https://colab.research.google.com"
+    return (f"[![Open In Colab]({colab}/assets/colab-badge.svg)]"
+            f"({colab}/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{where})")
+
+
+def install(cfg):
+    return f"#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+{cfg['git_url']}"
+
+
+def dressed(nb, path):
+    "The cells of `nb` with the badge second and the install cell third"
+    cfg = settings()
+    plain = [c for c in nb.cells if not c.source.startswith("[![Open In Colab]") and "-e /content" not in c.source]
+    cells = [new_markdown_cell(badge(path, cfg), id="colab-badge"), new_code_cell(install(cfg), id="colab-install")]
+    return [*plain[:1], *cells, *plain[1:]]
+
+
+def lint(nb):
+    "What is wrong with the form of the cells of `nb`: `# Title` and `> line` first; imports alone in their cells"
+    if not re.match(r"# .+\n\s*> .+", nb.cells[0].source):
+        yield "cell 0 must be `# Title`, then `> one line`"
+    for index, cell in enumerate(nb.cells):
+        if is_code(cell) and mixes_imports(cell):
+            yield f"cell {index} mixes imports with other code: the docs would run all of it"
+
+
+def mixes_imports(cell):
+    "Whether `cell` has imports and other code; nbdev looks inside functions too, unless the cell is exported"
+    body = ast.parse("\n".join(line for line in cell.source.splitlines() if not re.match(r"\s*[%!]", line))).body
+    imports = [isinstance(node, (ast.Import, ast.ImportFrom)) for node in body]
+    exported = any(name.startswith("export") for name in directives(cell))
+    hidden = not exported and any(isinstance(n, (ast.Import, ast.ImportFrom)) for top in body for n in ast.walk(top))
+    return (any(imports) or hidden) and not all(imports)
+
+
+# --- README ------------------------------------------------------------------------------------------
+
+def readme(index=ROOT / "nbs" / "index.ipynb", folder="nbs/index_files"):
+    "README.md as text, and its pictures as {path: bytes}, from the index notebook and the outputs stored in it"
+    nb, lines, pictures = nbformat.read(index, as_version=4), [], {}
+    for cell in nb.cells:
+        said = directives(cell) if cell.cell_type == "code" else {}
+        if cell.cell_type == "markdown":
+            lines.append(links_from_root(cell.source))
+        if cell.cell_type != "code" or "hide" in said or "default_exp" in said:
+            continue
+        code = "\n".join(line for line in cell.source.splitlines() if not re.match(r"\s*#\s*\|", line)).strip()
+        if code and said.get("echo") != "false":
+            lines.append(f"```python\n{code}\n```")
+        for output in tidy(cell.outputs):
+            lines.append(as_markdown(output, pictures, folder))
+    text = "\n\n".join(filter(None, ["<!-- made from nbs/index.ipynb by `.ci/notebooks.py readme` -->", *lines]))
+    return text + "\n", pictures
+
+
+def links_from_root(markdown):
+    "Links to files are relative to nbs/ in the notebook and to the root in README.md"
+    return re.sub(r"\]\((?!\w+:|#|/)", "](nbs/", markdown).replace("](nbs/../", "](")
+
+
+def as_markdown(output, pictures, folder):
+    "One output as markdown; a picture is put into `pictures`"
+    if output.output_type == "stream":
+        return f"```\n{output.text.rstrip()}\n```" if output.name == "stdout" else ""
+    data = output.get("data", {})
+    for kind, suffix in (("image/png", "png"), ("image/svg+xml", "svg")):
+        if kind in data:
+            path = f"{folder}/{len(pictures) + 1}.{suffix}"
+            pictures[path] = b64decode(data[kind]) if suffix == "png" else data[kind].encode()
+            return f"![]({path})"
+    if "<script" in data.get("text/html", ""):
+        return ""  # a chart without a picture
+    if "text/markdown" in data:
+        return data["text/markdown"].rstrip()
+    return f"```\n{data['text/plain'].rstrip()}\n```" if "text/plain" in data else ""
+
+
 # --- the commands ----------------------------------------------------------------------------------
 
 def run(path, slow=True):
+    "Execute the notebook at `path`, and store what it shows"
     nb = nbformat.read(path, as_version=4)
     execute(nb, path.parent, slow=slow)
     save(nb, path)
+    return []
 
 
 def check(path):
     "The differences between stored and made outputs of the notebook at `path`, slow cells left out"
     stored, nb = (nbformat.read(path, as_version=4) for _ in range(2))
     execute(nb, path.parent, slow=False)
-    pairs = [(a, b) for a, b in zip(stored.cells, nb.cells) if is_code(a) and not is_slow(a)]
-    found = [f"cell {i}: {line}" for i, (a, b) in enumerate(pairs) for line in differences(a.outputs, b.outputs)]
-    return found + widget_differences(stored, nb)
+    found = []
+    for index, (a, b) in enumerate(zip(stored.cells, nb.cells)):
+        if is_code(a) and not is_slow(a):
+            found += [f"cell {index}: {line}" for line in differences(a.outputs, b.outputs)]
+    found += widget_differences(stored, nb)
+    return [*found, refresh(path)] if found else []
+
+
+def write_badges(path):
+    nb = nbformat.read(path, as_version=4)
+    nb.cells = dressed(nb, path)
+    save(nb, path)
+    return [f"{os.path.relpath(path, ROOT)}: {line}" for line in lint(nb)]
+
+
+def write_readme():
+    text, pictures = readme()
+    (ROOT / "README.md").write_text(text, encoding="utf-8")
+    for name, data in pictures.items():
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_bytes(data)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "check"])
-    parser.add_argument("paths", nargs="*")
+    parser.add_argument("command", choices=["run", "check", "badges", "readme"])
+    parser.add_argument("paths", nargs="*", metavar="PATH")
     parser.add_argument("--fast", action="store_true", help="run: leave slow cells and their outputs as they are")
     args = parser.parse_args()
+    if args.command == "readme":
+        return write_readme()
+    act = {"run": lambda path: run(path, slow=not args.fast), "check": check, "badges": write_badges}[args.command]
     failed = False
     for path in find_notebooks(args.paths):
         print(os.path.relpath(path, ROOT), flush=True)
-        if args.command == "run":
-            run(path, slow=not args.fast)
-        else:
-            found = check(path)
-            failed |= bool(found)
-            print("\n".join([*found, refresh(path)]) if found else "as stored")
+        try:
+            found = act(path)
+        except (CellExecutionError, unittest.SkipTest) as error:
+            found = [str(error)]
+        failed |= bool(found)
+        print("".join(f"  {line}\n" for line in found), end="", flush=True)
     sys.exit(failed)
 
 

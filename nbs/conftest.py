@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".ci"))
 import notebooks  # noqa: E402
+import outputs  # noqa: E402
 
 collect_ignore = ["benchmarks"]
 
@@ -52,6 +53,34 @@ class NotebookFile(pytest.File):
 
     def teardown(self):
         self.kernel.__exit__(None, None, None)
+
+    def run_to(self, last):
+        "Run the cells up to the one at `last` that have not run yet; with `-k` there are such"
+        for index in range(last + 1):
+            self.run(index)
+
+    def run(self, index):
+        "Run the cell at `index`, once; if it does not get through, nothing after it will run"
+        cell, reason = self.nb.cells[index], None
+        if index in self.done or not notebooks.is_code(cell) or notebooks.is_slow(cell):
+            return
+        self.done.add(index)
+        try:
+            notebooks.run_cell(self.client, index)
+        except unittest.SkipTest as skip:
+            reason = f"cell {index} was skipped: {skip}"
+        except Exception:
+            self.stopped = f"cell {index} failed"
+            raise
+        if reason:
+            self.stop(reason)
+
+    def stop(self, reason):
+        "Skip this cell and the rest of the notebook, or fail where nothing may be skipped"
+        self.stopped = reason
+        if os.environ.get("EMBGEOM_NO_SKIP"):
+            pytest.fail(f"{reason} (EMBGEOM_NO_SKIP makes this a failure)", pytrace=False)
+        pytest.skip(reason)
 
 
 def last_heading(markdown):
@@ -89,37 +118,14 @@ class CellItem(NotebookItem):
         self.index = index
 
     def check(self):
-        for index in range(self.index + 1):  # with `-k`, those before have not run yet
-            self.run(index)
+        self.parent.run_to(self.index)
         made, stored = self.parent.nb.cells[self.index], self.parent.stored.cells[self.index]
-        self.compare(notebooks.differences(stored.outputs, made.outputs))
-
-    def run(self, index):
-        "Run the cell at `index`, once; if it does not get through, nothing after it will run"
-        cell, reason = self.parent.nb.cells[index], None
-        if index in self.parent.done or not notebooks.is_code(cell) or notebooks.is_slow(cell):
-            return
-        self.parent.done.add(index)
-        try:
-            notebooks.run_cell(self.parent.client, index)
-        except unittest.SkipTest as skip:
-            reason = f"cell {index} was skipped: {skip}"
-        except Exception:
-            self.parent.stopped = f"cell {index} failed"
-            raise
-        if reason:
-            self.stop(reason)
-
-    def stop(self, reason):
-        "Skip this cell and the rest of the notebook, or fail where nothing may be skipped"
-        self.parent.stopped = reason
-        if os.environ.get("EMBGEOM_NO_SKIP"):
-            pytest.fail(f"{reason} (EMBGEOM_NO_SKIP makes this a failure)", pytrace=False)
-        pytest.skip(reason)
+        self.compare(outputs.differences(stored.outputs, made.outputs))
 
 
 class WidgetsItem(NotebookItem):
     def check(self):
+        self.parent.run_to(len(self.parent.nb.cells) - 1)
         notebooks.store_widgets(self.parent.client)
         self.compare(notebooks.widget_differences(self.parent.stored, self.parent.nb))
 

@@ -1,0 +1,177 @@
+"""Is the house in order? What is checked of the repository as a whole; the cells are in nbs/conftest.py.
+
+Everything that writes does so in a temporary copy of the working tree.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+
+import notebooks
+import pages
+from notebooks import ROOT
+
+NOTEBOOKS = notebooks.find_notebooks()
+ENV = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def sh(*command, cwd, **env):
+    "The output of `command`; if it fails, the test fails with what it said"
+    __tracebackhide__ = True
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env={**ENV, **env}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, f"{' '.join(map(str, command))} failed:\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def copy_tree(to):
+    "The files git knows or would take, as they are in the working tree"
+    listed = sh("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT).split("\0")
+    for file in filter(None, listed):
+        if (ROOT / file).is_file():
+            (to / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, to / file)
+    return to
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return copy_tree(tmp_path)
+
+
+def needs(found, what):
+    "Skip where something is missing, or fail where nothing may be skipped"
+    if not found and os.environ.get("EMBGEOM_NO_SKIP"):
+        pytest.fail(f"there is no {what} here, and EMBGEOM_NO_SKIP makes this a failure")
+    if not found:
+        pytest.skip(f"there is no {what} here")
+
+
+# --- notebooks and what is made from them ---------------------------------------------------------
+
+def test_modules_are_what_the_notebooks_export(copy):
+    modules = sorted(p.relative_to(copy) for p in copy.glob("embgeom/*.py"))
+    for module in modules:
+        (copy / module).unlink()
+    sh(sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()", cwd=copy)
+    assert sorted(p.relative_to(copy) for p in copy.glob("embgeom/*.py")) == modules, "run nbdev_export"
+    different = [str(m) for m in modules if (copy / m).read_bytes() != (ROOT / m).read_bytes()]
+    assert not different, f"{different} are not what the notebooks export: run nbdev_export"
+
+
+def test_notebooks_are_clean(copy):
+    sh(sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()", cwd=copy)
+    dirty = [name(p) for p in NOTEBOOKS if (copy / name(p)).read_bytes() != p.read_bytes()]
+    assert not dirty, f"{dirty} are not clean: run nbdev_clean"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_badge_and_form_of_the_cells(path):
+    nb = nbformat.read(path, as_version=4)
+    wanted = [cell.source for cell in notebooks.dressed(nb, path)]
+    assert [cell.source for cell in nb.cells] == wanted, "run python .ci/notebooks.py badges"
+    assert list(notebooks.lint(nb)) == []
+
+
+def test_lint_sees_imports_with_other_code():
+    cell = nbformat.v4.new_code_cell
+    mixed = ["import os\nx = 1", "#| export\nimport os\ndef f(): pass", "def f():\n    import os\n    return os.name"]
+    alone = ["import os\nfrom re import sub", "#| export\n# why\nimport os", "#| export\ndef f():\n    import os"]
+    assert [notebooks.mixes_imports(cell(source)) for source in mixed] == [True] * 3
+    assert [notebooks.mixes_imports(cell(source)) for source in alone] == [False] * 3
+
+
+def test_readme_is_what_the_index_makes():
+    text, pictures = notebooks.readme()
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == text, "run python .ci/notebooks.py readme"
+    stored = {name(p): p.read_bytes() for p in (ROOT / "nbs" / "index_files").glob("*")}
+    assert stored == pictures, "run python .ci/notebooks.py readme"
+
+
+# --- docs -------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def docs(tmp_path_factory):
+    "The pages of the docs, without Quarto: nbdev's half of the build, then nbconvert"
+    copy = copy_tree(tmp_path_factory.mktemp("docs"))
+    build = "from nbdev.serve import proc_nbs; proc_nbs(force=True, n_workers=0)"
+    sh(sys.executable, "-W", "ignore", "-c", build, cwd=copy, PYTHONPATH=str(copy))
+    made = sorted((copy / "_proc").rglob("*.ipynb"))
+    assert len(made) == len(NOTEBOOKS)
+    return [as_page(path) for path in made]
+
+
+def as_page(path):
+    html, _ = HTMLExporter().from_filename(str(path))
+    page = path.with_suffix(".html")
+    page.write_text(html, encoding="utf-8")
+    return page
+
+
+def test_docs_build(docs):
+    for page in docs:
+        assert page.stat().st_size > 1000, page
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    needs(pages.find_chromium(), "Chromium")
+    with pages.browser() as browser:
+        yield browser
+
+
+def test_charts_show_in_a_browser(docs, chromium):
+    charts = 0
+    for page in docs:
+        found = pages.check_page(page, chromium)
+        assert found["errors"] == [], page
+        assert found["drawn"] == found["charts"], f"{page}: {found}"
+        charts += found["charts"]
+    assert charts > 0, "no page has a chart: is the check looking at the right thing?"
+
+
+@pytest.mark.parametrize("broken", ["a mark that is none", "no data"])
+def test_a_broken_chart_is_seen(docs, chromium, broken, tmp_path):
+    html = next(text for page in docs if "vegaEmbed" in (text := page.read_text(encoding="utf-8")))
+    if broken == "no data":
+        html = re.sub(r'("data-[0-9a-f]{32}"): \[\{.*?\}\]', r"\1: []", html)
+    else:
+        html = re.sub(r'("mark": \{"type"): "\w+"', r'\1: "none"', html)
+    (tmp_path / "broken.html").write_text(html, encoding="utf-8")
+    found = pages.check_page(tmp_path / "broken.html", chromium, timeout=5)
+    assert found["errors"] or found["drawn"] < found["charts"], found
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+def test_wheel_and_sdist_install_and_run_elsewhere(copy, tmp_path_factory):
+    dist, site, elsewhere = (tmp_path_factory.mktemp(n) for n in ("dist", "site", "elsewhere"))
+    sh(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", dist / "direct", copy, cwd=elsewhere)
+    sh(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, copy, cwd=elsewhere)  # wheel from the sdist
+    wheel, = dist.glob("*.whl")
+    direct, = (dist / "direct").glob("*.whl")
+    assert contents(wheel) == contents(direct)
+    shipped = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "embgeom").rglob("*")
+                     if p.is_file() and "__pycache__" not in p.parts)
+    assert set(shipped) <= set(contents(wheel)), "package_data in settings.ini misses some"
+    sh(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel, cwd=elsewhere)
+    where = sh(sys.executable, "-c", "import embgeom; print(embgeom.__file__)", cwd=elsewhere, PYTHONPATH=str(site))
+    assert Path(where.strip()).is_relative_to(site)
+    sh(sys.executable, site / "bin" / "embgeom", "demo", "--out", "demo.html", cwd=elsewhere, PYTHONPATH=str(site))
+    assert (elsewhere / "demo.html").stat().st_size > 1000
+
+
+def contents(wheel):
+    "The files of a wheel and their checksums, its own list of them aside"
+    return {i.filename: i.CRC for i in zipfile.ZipFile(wheel).infolist() if not i.filename.endswith("/RECORD")}
