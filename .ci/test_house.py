@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbconvert import HTMLExporter
 
 import notebooks
@@ -97,6 +98,12 @@ def test_readme_is_what_the_index_makes():
     assert (ROOT / "README.md").read_text(encoding="utf-8") == text, "run python .ci/notebooks.py readme"
     stored = {name(p): p.read_bytes() for p in (ROOT / "nbs" / "index_files").glob("*")}
     assert stored == pictures, "run python .ci/notebooks.py readme"
+
+
+def test_sidebar_names_every_notebook():
+    site = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
+    named = [page for part in site["sidebar"]["contents"] for page in part.get("contents", [part.get("href")])]
+    assert sorted(named) == sorted(name(p).removeprefix("nbs/") for p in NOTEBOOKS), "edit the sidebar in _quarto.yml"
 
 
 # --- docs -------------------------------------------------------------------------------------------
