@@ -51,7 +51,8 @@ def browser():
 
 @lru_cache
 def vega_bundle():
-    return vl_convert.javascript_bundle()
+    "The three libraries as one script, which may be loaded once for each chart, as the real ones may"
+    return f"(() => {{ {vl_convert.javascript_bundle()}\n}})()"
 
 
 def answer(route, outside):
