@@ -2,12 +2,14 @@
 
 Everything that writes does so in a temporary copy of the working tree.
 """
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -104,6 +106,32 @@ def test_sidebar_names_every_notebook():
     site = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
     named = [page for part in site["sidebar"]["contents"] for page in part.get("contents", [part.get("href")])]
     assert sorted(named) == sorted(name(p).removeprefix("nbs/") for p in NOTEBOOKS), "edit the sidebar in _quarto.yml"
+
+
+def test_requirements_are_what_the_modules_import():
+    cfg, known = notebooks.settings(), packages_distributions()
+    wanted = {re.split("[<>=]", r)[0] for key in ("requirements", "models_requirements") for r in cfg[key].split()}
+    imported = {top for path in ROOT.glob("embgeom/*.py") for top in imports(path)}
+    imported -= sys.stdlib_module_names | {"embgeom"}
+    used = {known.get(top, [top])[0].replace("_", "-") for top in imported} | set(USED_BY_OTHERS)
+    assert {r.replace("_", "-") for r in wanted} == used, "edit the requirements in settings.ini"
+
+
+USED_BY_OTHERS = {
+    "vl-convert-python": "altair, for pictures and for pages that need no network",
+    "ipywidgets": "tqdm, for its bars in a notebook",
+    "accelerate": "transformers, to read GGUF files",
+    "gguf": "transformers, to read GGUF files",
+}
+
+
+def imports(path):
+    "The top-level packages that the file at `path` imports, anywhere in it"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
 
 
 # --- docs -------------------------------------------------------------------------------------------
