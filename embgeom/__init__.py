@@ -14,6 +14,9 @@ _names = {
     "vocab": ["match_tokens"],
     "loading": ["load_space"],
     "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
+    "lle": ["lle_similarity"],
+    "dimension": ["intrinsic_dimension"],
+    "coherence": ["semantic_coherence"],
     "report": ["compare"],
     "pocket": [],
 }
