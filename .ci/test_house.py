@@ -166,7 +166,7 @@ def chromium():
         yield browser
 
 
-def test_charts_show_in_a_browser(docs, chromium):
+def test_charts_show_in_a_browser(chromium, docs):
     charts = 0
     for page in docs:
         found = pages.check_page(page, chromium)
@@ -177,7 +177,7 @@ def test_charts_show_in_a_browser(docs, chromium):
 
 
 @pytest.mark.parametrize("broken", ["a mark that is none", "no data"])
-def test_a_broken_chart_is_seen(docs, chromium, broken, tmp_path):
+def test_a_broken_chart_is_seen(chromium, docs, broken, tmp_path):
     html = next(text for page in docs if "vegaEmbed" in (text := page.read_text(encoding="utf-8")))
     if broken == "no data":
         html = re.sub(r'("data-[0-9a-f]{32}"): \[\{.*?\}\]', r"\1: []", html)
