@@ -190,23 +190,51 @@ def test_a_broken_chart_is_seen(chromium, docs, broken, tmp_path):
 
 # --- the package ----------------------------------------------------------------------------------
 
-def test_wheel_and_sdist_install_and_run_elsewhere(copy, tmp_path_factory):
-    dist, site, elsewhere = (tmp_path_factory.mktemp(n) for n in ("dist", "site", "elsewhere"))
-    sh(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", dist / "direct", copy, cwd=elsewhere)
-    sh(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, copy, cwd=elsewhere)  # wheel from the sdist
-    wheel, = dist.glob("*.whl")
-    direct, = (dist / "direct").glob("*.whl")
-    assert contents(wheel) == contents(direct)
-    shipped = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "embgeom").rglob("*")
-                     if p.is_file() and "__pycache__" not in p.parts)
-    assert set(shipped) <= set(contents(wheel)), "package_data in settings.ini misses some"
-    sh(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel, cwd=elsewhere)
-    where = sh(sys.executable, "-c", "import embgeom; print(embgeom.__file__)", cwd=elsewhere, PYTHONPATH=str(site))
-    assert Path(where.strip()).is_relative_to(site)
-    sh(sys.executable, site / "bin" / "embgeom", "demo", "--out", "demo.html", cwd=elsewhere, PYTHONPATH=str(site))
-    assert (elsewhere / "demo.html").stat().st_size > 1000
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    "The wheel built from the tree, and the one built from the source archive"
+    copy, dist = copy_tree(tmp_path_factory.mktemp("tree")), tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", copy, "--outdir"]
+    sh(*build, dist / "direct", "--wheel", cwd=dist)
+    sh(*build, dist / "through-sdist", cwd=dist)
+    return [path for part in ("direct", "through-sdist") for path in (dist / part).glob("*.whl")]
+
+
+@pytest.fixture(scope="session")
+def installed(wheels, tmp_path_factory):
+    "A folder elsewhere in which the wheel made from the source archive is installed"
+    site = tmp_path_factory.mktemp("site")
+    sh(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheels[1], cwd=site)
+    return site
+
+
+@pytest.fixture(scope="session")
+def demo_page(installed, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    command = [sys.executable, installed / "bin" / "embgeom", "demo", "--out", "demo.html"]
+    sh(*command, cwd=elsewhere, PYTHONPATH=str(installed))
+    return elsewhere / "demo.html"
+
+
+def test_wheel_and_sdist_hold_the_whole_package(wheels):
+    direct, through_sdist = map(contents, wheels)
+    assert direct == through_sdist
+    shipped = {p.relative_to(ROOT).as_posix() for p in (ROOT / "embgeom").rglob("*")
+               if p.is_file() and "__pycache__" not in p.parts}
+    assert shipped <= set(direct), "package_data in settings.ini misses some"
 
 
 def contents(wheel):
     "The files of a wheel and their checksums, its own list of them aside"
     return {i.filename: i.CRC for i in zipfile.ZipFile(wheel).infolist() if not i.filename.endswith("/RECORD")}
+
+
+def test_wheel_installs_elsewhere(installed, tmp_path):
+    where = sh(sys.executable, "-c", "import embgeom; print(embgeom.__file__)", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert Path(where.strip()).is_relative_to(installed)
+
+
+def test_demo_page_shows_without_a_network(chromium, demo_page):
+    found = pages.check_page(demo_page, chromium)
+    assert found["errors"] == [] and found["outside"] == []
+    assert found["drawn"] == found["charts"] > 0
