@@ -14,7 +14,7 @@ MEMORY = r"(?:[kKMGT]i?B|bytes)"
 MASKS = [
     (re.compile(rf"(?<![\w.]){NUMBER}\s?(?:{TIME}|{MEMORY})\b(?:\s\d+\s?{TIME}\b)*"), "<measured>"),
     (re.compile(rf"(?<![\w.]){NUMBER}\s?(?:\w+\s)?\w+/s\b"), "<measured>"),
-    (re.compile(r"altair-viz-[0-9a-f]{32}"), "<id>"),
+    (re.compile(r"\b(?:altair-viz-[0-9a-f]{32}|chart-[0-9a-f]{12})\b"), "<id>"),
     (re.compile(r"\bdata-[0-9a-f]{32}\b"), "<data>"),
     (re.compile(r" at 0x[0-9a-fA-F]+"), ""),
     (re.compile(r"\bT_[0-9a-f]{5}(?=[_ \"'])"), "<style>"),

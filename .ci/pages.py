@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]
 EMPTY = ("vega@", "vega-lite@", "vega-lib", "require", "jquery", "mathjax", "html-manager")
-CHARTS = '[id^="altair-viz"], .vega-embed, [id="vis"]'
+CHARTS = 'div[id^="altair-viz"], div[id^="chart-"], #vis, .vega-embed, .chart'
 
 # A chart is drawn if its SVG has marks, or its canvas has pixels that are neither grey nor transparent:
 # axes, grid and labels are grey.
