@@ -54,4 +54,5 @@ def test_each_form_of_what_is_shown_counts_and_pictures_only_have_to_be_there():
 def test_progress_bars_do_not_count():
     bar = new_output("stream", name="stderr", text="\r 50%|#####     | 1/2 [00:01<00:01]")
     assert differences(printed("done"), [bar, *printed("done"), bar]) == []
-    assert len(differences(printed("done"), [new_output("stream", name="stderr", text="a warning"), *printed("done")])) == 1
+    warning = new_output("stream", name="stderr", text="a warning")
+    assert len(differences(printed("done"), [warning, *printed("done")])) == 1
