@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MANY', 'KEEPABLE', 'LoadReport', 'load_space']
 
-# %% ../nbs/api/20_loading.ipynb #fa7d49a2
+# %% ../nbs/api/20_loading.ipynb #cd6babbf
 import json
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from transformers.models.auto import modeling_auto
 from .spaces import EmbeddingSpace, token_label
 from .vocab import TokenKeys, is_reserved, token_keys
 
-# %% ../nbs/api/20_loading.ipynb #18f5bc9e
+# %% ../nbs/api/20_loading.ipynb #9b7ab0dc
 @dataclass(frozen=True)
 class _Checkpoint:
     "A checkpoint on this machine or on the hub"
@@ -37,13 +37,13 @@ class _Checkpoint:
         if path := self.file(filename): return path
         raise FileNotFoundError(f"{self.name} has no {filename}{what}")
 
-# %% ../nbs/api/20_loading.ipynb #ad171dfa
+# %% ../nbs/api/20_loading.ipynb #2119df58
 def _local(folder, name=None):
     "The checkpoint in the local `folder`"
     folder = Path(folder)
     return _Checkpoint(name or str(folder), folder, lambda f: p if (p := folder/f).is_file() else None)
 
-# %% ../nbs/api/20_loading.ipynb #b1c0f457
+# %% ../nbs/api/20_loading.ipynb #00df6606
 def _no_network(repo, filename):
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return ConnectionError(f"{filename} of {repo!r} is not in the cache of the hub, and HF_HUB_OFFLINE forbids to fetch it. "
@@ -51,7 +51,7 @@ def _no_network(repo, filename):
     return ConnectionError(f"The hub ({huggingface_hub.constants.ENDPOINT}) cannot be reached, and {filename} of {repo!r} is not in its "
                            "cache. Check the network, or give a local folder.")
 
-# %% ../nbs/api/20_loading.ipynb #cc1e4add
+# %% ../nbs/api/20_loading.ipynb #8e72a4cc
 def _hub_error(error, repo, filename, revision):
     "The `error` of the hub's client in words for the user"
     if isinstance(error, errors.GatedRepoError):
@@ -67,7 +67,7 @@ def _hub_error(error, repo, filename, revision):
         return FileNotFoundError(f"{repo!r} is neither a local folder nor a name that the hub could have ('gpt2', 'org/model').")
     return ConnectionError(f"The hub answered with an error for {filename} of {repo!r}: {error}")
 
-# %% ../nbs/api/20_loading.ipynb #8bbd23ba
+# %% ../nbs/api/20_loading.ipynb #02246300
 def _hub_file(repo, filename, revision=None, token=None, offline=False):
     "The path of one file of `repo` in the hub's cache, downloaded if it is not there; None if the model has none"
     try: return Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision, token=token, local_files_only=offline))
@@ -79,7 +79,7 @@ def _hub_file(repo, filename, revision=None, token=None, offline=False):
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise _hub_error(error, repo, filename, revision) from None
 
-# %% ../nbs/api/20_loading.ipynb #c223defb
+# %% ../nbs/api/20_loading.ipynb #c941560b
 def _is_reachable(timeout=5):
     "Whether the hub answers at all, within `timeout` seconds, at the first or second try"
     if huggingface_hub.constants.HF_HUB_OFFLINE: return False
@@ -89,7 +89,7 @@ def _is_reachable(timeout=5):
         return True
     return False
 
-# %% ../nbs/api/20_loading.ipynb #d603fc52
+# %% ../nbs/api/20_loading.ipynb #0b26df79
 _CONFIG, _TOKENIZER_FIRST = ("config.json",), ("tokenizer_config.json", "tokenizer.json", "config.json")
 
 def _on_hub(repo, first=_CONFIG, revision=None, token=None):
@@ -100,7 +100,7 @@ def _on_hub(repo, first=_CONFIG, revision=None, token=None):
     commit = path.parent.name
     return _Checkpoint(repo, path.parent, lambda f: path if f == name else _hub_file(repo, f, commit, token, offline), commit)
 
-# %% ../nbs/api/20_loading.ipynb #eabe4aa0
+# %% ../nbs/api/20_loading.ipynb #36a2d73b
 def _checkpoint(model, first=_CONFIG, revision=None, token=None):
     "What `model`, a local folder or a name on the hub, stands for"
     path = Path(model).expanduser()
@@ -111,7 +111,7 @@ def _checkpoint(model, first=_CONFIG, revision=None, token=None):
         raise FileNotFoundError(f"There is no folder {model}.")
     return _on_hub(str(model), first, revision, token)
 
-# %% ../nbs/api/20_loading.ipynb #6887c2b6
+# %% ../nbs/api/20_loading.ipynb #ec324008
 @contextmanager
 def _quiet():
     "Silence the chatter of `transformers`: what matters is reported or raised"
@@ -120,7 +120,7 @@ def _quiet():
     try: yield
     finally: transformers.logging.set_verbosity(before)
 
-# %% ../nbs/api/20_loading.ipynb #75fa378f
+# %% ../nbs/api/20_loading.ipynb #a8e8ec9a
 def _config(checkpoint):
     "The config of `checkpoint`"
     path = checkpoint.need("config.json", ", so it is not a checkpoint of transformers. Give the folder, or the name on the hub, of one.")
@@ -133,19 +133,19 @@ def _config(checkpoint):
             raise ValueError(f"transformers {transformers.__version__} cannot read the config of {checkpoint.name} (model_type {kind!r}): {error} "
                              "If the model brings its own code, load it yourself and pass the loaded model.") from None
 
-# %% ../nbs/api/20_loading.ipynb #59f26e4c
+# %% ../nbs/api/20_loading.ipynb #393b7249
 def _on_meta(make, config):
     "A model without contents: what `make` builds from `config` on the meta device"
     config._attn_implementation = "eager"  # the others may want packages that are not here, and nothing is computed
     with _quiet(), torch.device("meta"): return make(config)
 
-# %% ../nbs/api/20_loading.ipynb #8fb92848
+# %% ../nbs/api/20_loading.ipynb #d2a4406c
 def _declared_class(config):
     "The class that `config` says the checkpoint was saved from, or None"
     names = getattr(config, "architectures", None) or [""]
     return getattr(transformers, names[0] or "-", None)
 
-# %% ../nbs/api/20_loading.ipynb #911eb11c
+# %% ../nbs/api/20_loading.ipynb #dacac9cb
 _WITH_HEAD = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModelForImageTextToText")
 
 def _head_class(config):
@@ -155,7 +155,7 @@ def _head_class(config):
     for auto in (getattr(transformers, name) for name in _WITH_HEAD):
         if type(config) in auto._model_mapping: return auto.from_config
 
-# %% ../nbs/api/20_loading.ipynb #9f7f0896
+# %% ../nbs/api/20_loading.ipynb #2138562e
 def _architecture(config, role, name):
     "The model of `config` on the meta device, of a class that has the matrix of `role`"
     declared = _declared_class(config)
@@ -167,7 +167,7 @@ def _architecture(config, role, name):
                          'Its token embeddings are there with role="input".')
     return _on_meta(make, config)
 
-# %% ../nbs/api/20_loading.ipynb #d1b16485
+# %% ../nbs/api/20_loading.ipynb #1291a918
 def _module(model, role):
     "The module that holds the matrix of `role`, or None"
     try: return model.get_input_embeddings() if role == "input" else model.get_output_embeddings()
@@ -183,7 +183,7 @@ def _weight(model, role, name):
                          "Only models that read or write tokens can be compared.")
     return weight
 
-# %% ../nbs/api/20_loading.ipynb #90278621
+# %% ../nbs/api/20_loading.ipynb #ac5c447e
 def _names(model, role, weight):
     "The names of `weight` in `model`, that of `role` itself first"
     names = [n for n, p in model.named_parameters(remove_duplicate=False) if p is weight]
@@ -196,7 +196,7 @@ def _is_tied(model):
     first, last = (getattr(_module(model, role), "weight", None) for role in ("input", "output"))
     return None if last is None else first is last
 
-# %% ../nbs/api/20_loading.ipynb #9c2cd0c2
+# %% ../nbs/api/20_loading.ipynb #388cb752
 _LATER = {"pytorch_model.bin": "a pickle", "pytorch_model.bin.index.json": "a pickle in shards", "tf_model.h5": "a TensorFlow checkpoint"}
 
 def _no_safetensors(checkpoint):
@@ -205,7 +205,7 @@ def _no_safetensors(checkpoint):
                              "read, because they cannot run code. Convert it: "
                              f"AutoModel.from_pretrained({checkpoint.name!r}).save_pretrained('folder').")
 
-# %% ../nbs/api/20_loading.ipynb #e5eb823b
+# %% ../nbs/api/20_loading.ipynb #92d75d40
 @contextmanager
 def _opened(path):
     "The safetensors file `path`, memory-mapped"
@@ -214,7 +214,7 @@ def _opened(path):
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is truncated or no safetensors file ({error}): download it again.") from None
 
-# %% ../nbs/api/20_loading.ipynb #7a7cae4f
+# %% ../nbs/api/20_loading.ipynb #373eee8b
 def _from_index(checkpoint, path):
     "Stored name -> file name, from the index at `path`"
     try: table = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
@@ -232,7 +232,7 @@ def _stored(checkpoint):
     if path := checkpoint.file("model.safetensors.index.json"): return _from_index(checkpoint, path)
     raise _no_safetensors(checkpoint)
 
-# %% ../nbs/api/20_loading.ipynb #d1b23e46
+# %% ../nbs/api/20_loading.ipynb #ce684c3f
 def _renamed(model, stored):
     "name in `model` -> stored name, by the renaming rules that `transformers` has for old checkpoints"
     try:
@@ -243,7 +243,7 @@ def _renamed(model, stored):
     meta = model.state_dict()
     return {rename_source_key(key, rules, [], model.base_model_prefix, meta)[0]: key for key in stored}
 
-# %% ../nbs/api/20_loading.ipynb #847c5204
+# %% ../nbs/api/20_loading.ipynb #612e1d0e
 def _all_stored(model, names, stored):
     "Which `stored` names hold the parameter that `model` knows by `names`, the likeliest first"
     prefix = model.base_model_prefix
@@ -253,7 +253,7 @@ def _all_stored(model, names, stored):
     renamed = _renamed(model, stored)
     return [renamed[name] for name in names if name in renamed]
 
-# %% ../nbs/api/20_loading.ipynb #e07ca196
+# %% ../nbs/api/20_loading.ipynb #0a704445
 def _find_tensor(model, role, names, stored, name):
     "The stored names of the matrix, or an error that says what is there"
     if found := _all_stored(model, names, stored): return found
@@ -263,7 +263,7 @@ def _find_tensor(model, role, names, stored, name):
     raise ValueError(f"{name} should have its {role} matrix under {' or '.join(names)}; among its {len(stored)} tensors there is no such "
                      f"({', '.join(like)}, ...). {untied}")
 
-# %% ../nbs/api/20_loading.ipynb #bc8ec426
+# %% ../nbs/api/20_loading.ipynb #18bb8a8c
 def _as_dtype(dtype):
     "`dtype` as a torch float type that NumPy has too"
     name = str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
@@ -279,7 +279,7 @@ def _as_array(tensor, dtype, name):
     if tensor.device.type == "meta": raise ValueError(f"The matrix of {name} has no contents (device 'meta'). Load the model's weights first.")
     return tensor.detach().cpu().to(dtype).numpy()
 
-# %% ../nbs/api/20_loading.ipynb #bdbb154f
+# %% ../nbs/api/20_loading.ipynb #14b90834
 def _read(path, key, shape, dtype, name):
     "The tensor `key` of the file `path` as a NumPy matrix, and the type it is stored in"
     with _opened(path) as file:
@@ -295,7 +295,7 @@ def _same(path, keys):
     "Whether the tensors `keys` of the file `path` are equal"
     with _opened(path) as file: return all(torch.equal(file.get_tensor(keys[0]), file.get_tensor(k)) for k in keys[1:])
 
-# %% ../nbs/api/20_loading.ipynb #83d9c85e
+# %% ../nbs/api/20_loading.ipynb #48c52bbf
 def _from_checkpoint(checkpoint, role, dtype):
     "The matrix of `role` in `checkpoint`, and what is known of it"
     model = _architecture(_config(checkpoint), role, checkpoint.name)
@@ -309,7 +309,7 @@ def _from_checkpoint(checkpoint, role, dtype):
                  tied=_same(path, beside) if _is_tied(model) else _is_tied(model), revision=checkpoint.revision)
     return matrix, about
 
-# %% ../nbs/api/20_loading.ipynb #08ab2f21
+# %% ../nbs/api/20_loading.ipynb #5f30f536
 def _from_model(model, role, dtype):
     "The matrix of `role` in a loaded `model`, and what is known of it"
     name = type(model).__name__
@@ -319,7 +319,7 @@ def _from_model(model, role, dtype):
     return _as_array(weight, dtype, name), dict(architecture=name, tensor=_names(model, role, weight)[0], file=None, also_stored=[],
                                                 stored_dtype=str(weight.dtype).removeprefix("torch."), tied=_is_tied(model), revision=None)
 
-# %% ../nbs/api/20_loading.ipynb #d3f9c293
+# %% ../nbs/api/20_loading.ipynb #716e0b19
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "tekken.json")
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
@@ -335,7 +335,7 @@ def _tokenizer_of(checkpoint):
         except Exception as error:
             raise ValueError(f"The tokenizer of {checkpoint.name} cannot be loaded: {error} Pass tokenizer= (a tokenizer, or the bytes of each row).") from None
 
-# %% ../nbs/api/20_loading.ipynb #65033341
+# %% ../nbs/api/20_loading.ipynb #99d18a5c
 def _by_hand(tokens, n):
     "Keys given as a list with the bytes of each of `n` rows"
     if len(tokens) != n: raise ValueError(f"tokenizer= as a list names every row: the matrix has {n:,}, and {len(tokens):,} tokens came.")
@@ -346,7 +346,7 @@ def _by_hand(tokens, n):
     same = {i: first[t] for i, t in enumerate(tokens) if t is not None and first[t] != i}
     return TokenKeys("by hand", {i: t for t, i in first.items() if t is not None}, {}, {}, same)
 
-# %% ../nbs/api/20_loading.ipynb #13dc7936
+# %% ../nbs/api/20_loading.ipynb #3209773c
 def _keys(tokenizer, checkpoint, n, token=None):
     "The keys of the `n` rows"
     if isinstance(tokenizer, (list, tuple)): return _by_hand(tokenizer, n)
@@ -357,7 +357,7 @@ def _keys(tokenizer, checkpoint, n, token=None):
         tokenizer = _tokenizer_of(checkpoint)
     return token_keys(tokenizer)
 
-# %% ../nbs/api/20_loading.ipynb #42693646
+# %% ../nbs/api/20_loading.ipynb #75f0a000
 def _check_fit(keys, n, name):
     "Refuse `keys` that cannot be those of a matrix of `n` rows"
     beyond = [i for i in [*keys, *keys.same_bytes] if i >= n]
@@ -368,7 +368,7 @@ def _check_fit(keys, n, name):
                             else "less than half of the rows would have a token. ")
                          + "It is the tokenizer of another model: pass the right one as tokenizer=.")
 
-# %% ../nbs/api/20_loading.ipynb #e201b8fb
+# %% ../nbs/api/20_loading.ipynb #57405607
 MANY = 10 # a row equal to at least this many others was never trained
 
 def _crowded(matrix, rows):
@@ -384,7 +384,7 @@ def _repeated(matrix):
     maybe = _crowded(matrix[:, :4], np.arange(len(matrix)))
     return _crowded(matrix[maybe], maybe)
 
-# %% ../nbs/api/20_loading.ipynb #211f28ac
+# %% ../nbs/api/20_loading.ipynb #447acbcf
 def _cosines(matrix, mean, direction):
     "The cosine of each row of `matrix` less `mean` with `direction`, without a copy of the matrix"
     along = matrix @ direction - mean @ direction
@@ -401,7 +401,7 @@ def _suspects(matrix, known, rows):
     own = cosines[known]
     return rows[cosines[rows] >= np.quantile(own, .25)] if np.median(own) > .5 else rows[:0]
 
-# %% ../nbs/api/20_loading.ipynb #db4c9005
+# %% ../nbs/api/20_loading.ipynb #53848456
 class LoadReport(dict):
     "How a matrix was read and what was left out of it: `left_out` and `suspects` hold a dict from id to bytes for each reason"
     def to_frame(self): # columns what, rows, examples
@@ -419,7 +419,7 @@ class LoadReport(dict):
 
     def _repr_html_(self): return f"<pre>{self!r}</pre>".replace("<|", "&lt;|")
 
-# %% ../nbs/api/20_loading.ipynb #df7f6586
+# %% ../nbs/api/20_loading.ipynb #478817e8
 def _refuse_broken(matrix, tokens, name, block=16384):
     "An error if a row of `tokens` (id -> bytes) is not finite"
     broken = [i for s in range(0, len(matrix), block) for i in s + np.flatnonzero(~np.isfinite(matrix[s:s+block]).all(1)) if i in tokens]
@@ -427,7 +427,7 @@ def _refuse_broken(matrix, tokens, name, block=16384):
         raise ValueError(f"{len(broken):,} rows of {name} hold NaN or infinities ({', '.join(repr(token_label(tokens[i])) for i in broken[:5])}"
                          f"{', ...' if len(broken) > 5 else ''}). The file is damaged, or dtype= is too narrow for it.")
 
-# %% ../nbs/api/20_loading.ipynb #c05194b0
+# %% ../nbs/api/20_loading.ipynb #ef4ba90e
 KEEPABLE = ("special token", "reserved name", "repeated row")
 
 def _nameless(keys, n):
@@ -447,7 +447,7 @@ def _put_back(tokens, out, keep):
         tokens.update(back)
         out[reason] = {i: t for i, t in out[reason].items() if i not in back}
 
-# %% ../nbs/api/20_loading.ipynb #fcd98e05
+# %% ../nbs/api/20_loading.ipynb #fc98ece3
 def _untrained(out):
     "The ids in `out` that were surely never trained: past the tokenizer, or of a reserved name"
     reserved = [i for reason in ("special token", "reserved name") for i, t in out[reason].items() if is_reserved(t.decode(errors="replace"))]
@@ -468,7 +468,7 @@ def _sort_rows(matrix, keys, keep, name):
     suspects = _suspects(matrix, untrained, kept)
     return {i: tokens[i] for i in kept.tolist()}, out, {i: tokens[i] for i in suspects.tolist()}
 
-# %% ../nbs/api/20_loading.ipynb #2d3dd560
+# %% ../nbs/api/20_loading.ipynb #dcacc7fc
 def _check_request(role, keep):
     "Refuse a `role` or `keep` that means nothing"
     if role not in ("input", "output"):
@@ -482,7 +482,7 @@ def _home(model):
     path = getattr(model, "name_or_path", "")
     return _checkpoint(path, revision=getattr(model.config, "_commit_hash", None)) if path else None
 
-# %% ../nbs/api/20_loading.ipynb #5ad61d84
+# %% ../nbs/api/20_loading.ipynb #3ea58063
 def load_space(
     model, # a local folder, a name on the hub, or a loaded `transformers` model
     role: str, # "input": token embeddings; "output": unembeddings

