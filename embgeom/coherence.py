@@ -7,7 +7,7 @@ __all__ = ['KnowledgeGraph', 'graph_from_edges', 'word_forms', 'find_concepts', 
            'load_graph', 'Coherence', 'semantic_coherence', 'coherence_neighbors', 'DimensionCoherence',
            'dimension_coherence', 'dimension_tails']
 
-# %% ../nbs/api/33_coherence.ipynb #68bc4d53
+# %% ../nbs/api/33_coherence.ipynb #86219d58
 import bz2
 import gzip
 import lzma
@@ -31,16 +31,18 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 from .linalg import nearest_neighbors, row_blocks
+from .pocket import cache_folder
 from .results import Result
 from .spaces import EmbeddingSpace, token_label
 
-# %% ../nbs/api/33_coherence.ipynb #45f6ca98
+# %% ../nbs/api/33_coherence.ipynb #5d7301bb
 @dataclass(frozen=True, eq=False, repr=False)
 class KnowledgeGraph:
     "Words and which of them are related, undirected"
     name: str # what the graph is called in tables
     concepts: tuple # the words and phrases, in lower case, n of them
     adjacency: sparse.csr_array # 1 where two concepts are related, symmetric (n, n)
+    parts: np.ndarray | None = None # each concept's parts of speech (n,): the sum of 1 (noun), 2 (verb), 4 (adjective), 8 (adverb); None if not known
 
     def __len__(self): return len(self.concepts)
 
@@ -49,7 +51,7 @@ class KnowledgeGraph:
     @cached_property
     def number_of(self): return {c: i for i, c in enumerate(self.concepts)}
 
-# %% ../nbs/api/33_coherence.ipynb #26b3a19f
+# %% ../nbs/api/33_coherence.ipynb #72995f77
 def _symmetric(i, j, n):
     "The table with 1 at (i, j) and (j, i)"
     table = sparse.csr_array((np.ones(2*len(i), np.int8), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(n, n))
@@ -57,7 +59,7 @@ def _symmetric(i, j, n):
     table.data[:] = 1
     return table
 
-# %% ../nbs/api/33_coherence.ipynb #529a1fa3
+# %% ../nbs/api/33_coherence.ipynb #61191ddd
 def graph_from_edges(
     edges, # pairs of words; their order, repeats, and pairs of a word with itself do not matter
     name="", # what the graph is called in tables
@@ -73,44 +75,63 @@ def graph_from_edges(
     i, j = place[np.array(ends, dtype=np.int32).reshape(-1, 2).T]
     return KnowledgeGraph(name, tuple(words), _symmetric(i, j, len(words)))
 
-# %% ../nbs/api/33_coherence.ipynb #8f201804
-_ENDINGS = [e.split(">") for e in "ies>y ses>s xes>x zes>z ches>ch shes>sh men>man s> es>e es> ed>e ed> ing>e ing> er> est> er>e est>e".split()]
+# %% ../nbs/api/33_coherence.ipynb #e29f0b62
+_ENDINGS = {"noun": "s> ses>s xes>x zes>z ches>ch shes>sh men>man ies>y", "verb": "s> ies>y es>e es> ed>e ed> ing>e ing>",
+            "adjective": "er> est> er>e est>e", "adverb": ""}
 
 @lru_cache(maxsize=1)
 def _irregular():
-    "Irregular form -> its base forms, from the package's list"
+    "(part of speech, irregular form) -> its base forms, from the package's list"
     bases = {}
     for line in (files("embgeom")/"graphs"/"irregular.txt").read_text(encoding="utf-8").splitlines():
-        bases.setdefault(line.split()[0], []).append(line.split()[1])
+        part, form, base = line.split()
+        bases.setdefault((part, form), []).append(base)
     return bases
 
-# %% ../nbs/api/33_coherence.ipynb #ddfa2c23
+# %% ../nbs/api/33_coherence.ipynb #25ae6c69
 def word_forms(
     text, # a word, in small letters
+    parts=tuple(_ENDINGS), # the parts of speech whose rules are to be used
 ) -> list: # the word and its possible base forms, the likeliest first
     "`text` itself, what it is an irregular form of, and what the rules for endings make of it"
-    cut = [text[:len(text) - len(old)] + new for old, new in _ENDINGS if text.endswith(old) and len(text) > len(old) + 1]
-    return list(dict.fromkeys([text, *_irregular().get(text, ()), *cut]))
+    rules = [e.split(">") for part in parts for e in _ENDINGS[part].split()]
+    cut = [text[:len(text) - len(old)] + new for old, new in rules if text.endswith(old) and len(text) > len(old) + 1]
+    return list(dict.fromkeys([text, *(base for part in parts for base in _irregular().get((part, text), ())), *cut]))
 
-# %% ../nbs/api/33_coherence.ipynb #4136daa1
-def _concept(graph, token, min_letters):
-    "The number of the concept that `token` stands for in `graph`, or -1"
-    try: text = (token.decode() if isinstance(token, bytes) else token).strip().lower()
-    except UnicodeDecodeError: return -1
-    if sum(map(str.isalpha, text)) < min_letters: return -1
-    return next((graph.number_of[w] for w in word_forms(text) if w in graph.number_of), -1)
+# %% ../nbs/api/33_coherence.ipynb #aac8a363
+def _concepts_of(graph, text):
+    "The numbers of the concepts that `text` is a form of in `graph`"
+    number = graph.number_of
+    if graph.parts is None: return [number[f] for f in word_forms(text) if f in number][:1]
+    found = []
+    for bit, part in enumerate(_ENDINGS):
+        forms = [text] if part == "adjective" and text in number else word_forms(text, (part,))
+        found += [number[f] for f in forms if f in number and graph.parts[number[f]] >> bit & 1][:1]
+    return list(dict.fromkeys(found))
 
-# %% ../nbs/api/33_coherence.ipynb #3ba434eb
+# %% ../nbs/api/33_coherence.ipynb #45893cb5
+def _text(token, min_letters, whole_words):
+    "What to look for in a graph for `token`; empty if nothing"
+    try: text = token.decode() if isinstance(token, bytes) else token
+    except UnicodeDecodeError: return ""
+    if sum(map(str.isalpha, text)) < min_letters or (whole_words and not text.startswith(" ")): return ""
+    return text.strip().lower()
+
+# %% ../nbs/api/33_coherence.ipynb #c124a3d4
 def find_concepts(
     graph:KnowledgeGraph, # the graph
     tokens, # keys (bytes) or texts, many or one alone
     min_letters=3, # tokens with fewer letters are not looked for
-) -> np.ndarray: # the number of each one's concept, -1 where the graph does not know it
-    "Which concept of `graph` each of `tokens` stands for"
+    whole_words=False, # whether only tokens that begin with a space are looked for
+) -> np.ndarray: # numbers of concepts (m, c), where c is the most that one token has; -1 fills up
+    "Which concepts of `graph` each of `tokens` stands for"
     tokens = [tokens] if isinstance(tokens, (bytes, str)) else tokens
-    return np.array([_concept(graph, t, min_letters) for t in tokens], dtype=np.intp)
+    found = [_concepts_of(graph, text) if (text := _text(t, min_letters, whole_words)) else [] for t in tokens]
+    out = np.full((len(found), max(map(len, found), default=0) or 1), -1, dtype=np.intp)
+    for row, concepts in zip(out, found): row[:len(concepts)] = concepts
+    return out
 
-# %% ../nbs/api/33_coherence.ipynb #d38f12f2
+# %% ../nbs/api/33_coherence.ipynb #85a148b1
 _STARTS = 64 # searched from at once: the bits of a number
 
 def _spread(indptr, indices, starts, pairs, ends):
@@ -128,7 +149,7 @@ def _spread(indptr, indices, starts, pairs, ends):
         front, step = reached & ~seen, step + 1
         seen |= front
 
-# %% ../nbs/api/33_coherence.ipynb #36b0725a
+# %% ../nbs/api/33_coherence.ipynb #010ad838
 def concept_distances(
     graph:KnowledgeGraph, # the graph
     a, # numbers of concepts, any shape
@@ -150,24 +171,44 @@ def concept_distances(
     for (_, p), lengths in zip(jobs, found): out[known[p]] = lengths
     return out.reshape(a.shape)
 
-# %% ../nbs/api/33_coherence.ipynb #ba27bff0
+# %% ../nbs/api/33_coherence.ipynb #97ff927c
+def _nearest_lengths(graph, a, b, progress=False):
+    "Path lengths between the concepts `a` (m, c) of m tokens and `b` (m, k, c) of k others for each: (m, k), inf or NaN as in `concept_distances`"
+    lengths = np.full(b.shape[:2], np.nan)
+    for i in range(a.shape[1]):
+        with_this = np.flatnonzero(a[:, i] >= 0)
+        found = concept_distances(graph, a[with_this, i][:, None, None], b[with_this], progress)
+        lengths[with_this] = np.fmin(lengths[with_this], np.fmin.reduce(found, axis=2))
+    return lengths
+
+# %% ../nbs/api/33_coherence.ipynb #d0bbde74
+def _way(graph, start, end):
+    "The concepts on a shortest path between two, empty where there is none"
+    before = breadth_first_order(graph.adjacency, end, directed=False)[1]
+    if start != end and before[start] < 0: return []
+    way = [start]
+    while way[-1] != end: way.append(int(before[way[-1]]))
+    return [graph.concepts[i] for i in way]
+
+# %% ../nbs/api/33_coherence.ipynb #9c72181d
+def _shortest(graph, starts, ends):
+    "The words on a shortest path from one of the concepts `starts` to one of `ends`; empty where there is none"
+    ways = [_way(graph, i, j) for i in starts for j in ends if min(i, j) >= 0]
+    return min(ways, key=lambda way: len(way) or np.inf, default=[])
+
+# %% ../nbs/api/33_coherence.ipynb #43acf509
 def concept_path(
     graph:KnowledgeGraph, # the graph
     a, # a word or token
     b, # another
 ) -> list: # the words on the way, both ends included; empty where there is no way
     "A shortest path between two words"
-    ends = [int(find_concepts(graph, w, min_letters=1)[0]) for w in (a, b)]
-    if min(ends) < 0:
-        unknown = [w if isinstance(w, str) else token_label(w) for w, e in zip((a, b), ends) if e < 0]
+    ends = [find_concepts(graph, w, min_letters=1)[0] for w in (a, b)]
+    if unknown := [w if isinstance(w, str) else token_label(w) for w, e in zip((a, b), ends) if e.max() < 0]:
         raise ValueError(f"{graph.name or 'The graph'} does not know {', '.join(map(repr, unknown))}.")
-    before = breadth_first_order(graph.adjacency, ends[1], directed=False)[1]
-    if ends[0] != ends[1] and before[ends[0]] < 0: return []
-    way = [ends[0]]
-    while way[-1] != ends[1]: way.append(int(before[way[-1]]))
-    return [graph.concepts[i] for i in way]
+    return _shortest(graph, *ends)
 
-# %% ../nbs/api/33_coherence.ipynb #24be6bed
+# %% ../nbs/api/33_coherence.ipynb #a06ffdae
 def _write(path, save):
     "Make the file `path` by `save(file)`, under another name until it is complete"
     path = Path(path)
@@ -178,7 +219,7 @@ def _write(path, save):
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/api/33_coherence.ipynb #794e9e55
+# %% ../nbs/api/33_coherence.ipynb #ff446275
 def save_graph(
     graph:KnowledgeGraph, # the graph
     path, # file to write, .npz
@@ -186,10 +227,11 @@ def save_graph(
     "Write `graph` to `path`, to be read again by `load_graph`"
     upper = sparse.triu(graph.adjacency, format="csr")
     text = np.frombuffer("\n".join(graph.concepts).encode(), np.uint8)
+    parts = {} if graph.parts is None else {"parts": graph.parts}
     _write(path, lambda file: np.savez_compressed(file, name=graph.name, concepts=text, indptr=upper.indptr.astype(np.int32),
-                                                  indices=upper.indices.astype(np.int32)))
+                                                  indices=upper.indices.astype(np.int32), **parts))
 
-# %% ../nbs/api/33_coherence.ipynb #16ac3bd7
+# %% ../nbs/api/33_coherence.ipynb #89d7a694
 def _opened(path):
     "The text file `path`, unpacked on the way"
     opener = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(path.suffix, open)
@@ -201,7 +243,7 @@ def _english(node):
     parts = node.split("/")
     return parts[3].replace("_", " ") if parts[1:3] == ["c", "en"] and len(parts) > 3 else None
 
-# %% ../nbs/api/33_coherence.ipynb #b5f3d87b
+# %% ../nbs/api/33_coherence.ipynb #fdc44936
 def _triple(line, where):
     "(relation, head, tail) of one `line` of either format; head or tail None where it is not to be used"
     fields = line.rstrip("\r\n").split("\t")
@@ -209,7 +251,7 @@ def _triple(line, where):
     if len(fields) == 3 and all(fields): return fields[0], *(f.strip().lower().replace("_", " ") for f in fields[1:])
     raise ValueError(f"{where}: wanted relation, head and tail with tabs between, or the five columns of ConceptNet's dump; {line[:80]!r} came.")
 
-# %% ../nbs/api/33_coherence.ipynb #febdb18b
+# %% ../nbs/api/33_coherence.ipynb #3c2571a9
 def _read_triples(path):
     "The pairs of related words in the text file `path`"
     with _opened(path) as file:
@@ -218,26 +260,21 @@ def _read_triples(path):
             relation, head, tail = _triple(line, f"{path.name}, line {number}")
             if head and tail and not relation.startswith("Not"): yield head, tail
 
-# %% ../nbs/api/33_coherence.ipynb #b3de7093
+# %% ../nbs/api/33_coherence.ipynb #41d45318
 def _from_file(path):
     "The graph in the file `path`"
     if not path.exists(): raise FileNotFoundError(f"No file {path}. load_graph takes 'wordnet', 'conceptnet', or the path of a graph's file.")
     if path.suffix != ".npz": return graph_from_edges(_read_triples(path), name=path.name.split(".")[0])
     try:
-        with np.load(path) as f: name, text, indptr, indices = (f[k] for k in ("name", "concepts", "indptr", "indices"))
+        with np.load(path) as f: name, text, indptr, indices, parts = *(f[k] for k in ("name", "concepts", "indptr", "indices")), f.get("parts")
     except (KeyError, ValueError, OSError) as e: raise ValueError(f"{path} is not a graph that save_graph wrote, or is broken: {e}") from None
     concepts = tuple(text.tobytes().decode().split("\n"))
-    return KnowledgeGraph(str(name), concepts, _symmetric(np.repeat(np.arange(len(concepts)), np.diff(indptr)), indices, len(concepts)))
+    return KnowledgeGraph(str(name), concepts, _symmetric(np.repeat(np.arange(len(concepts)), np.diff(indptr)), indices, len(concepts)), parts)
 
-# %% ../nbs/api/33_coherence.ipynb #fd1e121b
+# %% ../nbs/api/33_coherence.ipynb #a2676938
 _CONCEPTNET = "https://s3.amazonaws.com/conceptnet/downloads/2019/edges/conceptnet-assertions-5.7.0.csv.gz"
 
-def _cache_folder():
-    "Where downloads are kept"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"embgeom"
-    return Path(os.environ.get("EMBGEOM_CACHE") or base).expanduser()
-
-# %% ../nbs/api/33_coherence.ipynb #35516f2c
+# %% ../nbs/api/33_coherence.ipynb #951e88ee
 def _fetch_rest(url, part, progress):
     "Append to the file `part` what it lacks of `url`; whether it is complete then"
     have = part.stat().st_size if part.exists() else 0
@@ -255,7 +292,7 @@ def _fetch_rest(url, part, progress):
             while chunk := reply.read(2**16): bar.update(file.write(chunk))
     return part.stat().st_size == total
 
-# %% ../nbs/api/33_coherence.ipynb #f8035073
+# %% ../nbs/api/33_coherence.ipynb #b508962a
 def _download(url, path, attempts=8, wait=1., progress=True):
     "Fetch `url` into the file `path`, going on where an earlier attempt stopped"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,10 +307,10 @@ def _download(url, path, attempts=8, wait=1., progress=True):
     raise OSError(f"{url} did not arrive ({why}); {have/1e6:.1f} MB are kept in {part.parent}, and the next call goes on from there. "
                   "Without a network, download it elsewhere and use load_graph(path).")
 
-# %% ../nbs/api/33_coherence.ipynb #7ab29274
+# %% ../nbs/api/33_coherence.ipynb #11d96893
 def _conceptnet(progress=True):
     "ConceptNet's English graph, from the cache or else from the network"
-    dump = _cache_folder()/_CONCEPTNET.rsplit("/", 1)[1]
+    dump = cache_folder()/_CONCEPTNET.rsplit("/", 1)[1]
     cached = dump.with_name("conceptnet-5.7.0-en.npz")
     if cached.exists(): return _from_file(cached)
     if not dump.exists(): _download(_CONCEPTNET, dump, progress=progress)
@@ -285,7 +322,7 @@ def _conceptnet(progress=True):
     dump.unlink()
     return graph
 
-# %% ../nbs/api/33_coherence.ipynb #74d3b690
+# %% ../nbs/api/33_coherence.ipynb #3dd15f3b
 @lru_cache(maxsize=1)
 def _wordnet(): return _from_file(files("embgeom")/"graphs"/"wordnet.npz")
 
@@ -299,7 +336,7 @@ def load_graph(
     if isinstance(source, KnowledgeGraph): return source
     return _conceptnet(progress) if source == "conceptnet" else _from_file(Path(source))
 
-# %% ../nbs/api/33_coherence.ipynb #f31e5f97
+# %% ../nbs/api/33_coherence.ipynb #b964415f
 def _like_rank(ids, rows, k, window, random_state):
     "For each of `rows`, `k` others drawn from the `window` rows that are nearest to it in the rank of `ids`"
     order, n = np.argsort(ids, kind="stable"), len(ids)
@@ -312,7 +349,7 @@ def _like_rank(ids, rows, k, window, random_state):
         out[i] = order[first + drawn + (first + drawn >= rank[row])]  # steps over the token itself
     return out
 
-# %% ../nbs/api/33_coherence.ipynb #f0909aaa
+# %% ../nbs/api/33_coherence.ipynb #9d783037
 _READING = "low = coherent"
 
 @dataclass(frozen=True, repr=False)
@@ -333,7 +370,7 @@ class Coherence(Result):
     n_tokens: int # tokens with a score
     tokens: tuple # keys of the m tokens asked for
     vocabulary: tuple # keys of all tokens of the space
-    concepts: np.ndarray # the word each token stands for, None where the graph knows none (m,)
+    concepts: np.ndarray # the word or words each token stands for, None where the graph knows none (m,)
     values: np.ndarray # each token's score, low = coherent; NaN where there is none (m,)
     used: np.ndarray # how many of its neighbours were counted (m,)
     unknown: np.ndarray # how many the graph does not know (m,)
@@ -345,28 +382,28 @@ class Coherence(Result):
 
     def numbers(self): return {k: v for k, v in super().numbers().items() if k != "vocabulary"}
 
-# %% ../nbs/api/33_coherence.ipynb #163cedb1
+# %% ../nbs/api/33_coherence.ipynb #5eff2ecc
 def _scores(lengths, variants):
     "Mean of the counted `lengths` (m, k), NaN where none is, and how many were counted"
     counted = np.isfinite(lengths) & (variants | (lengths > 0))
     used = counted.sum(1)
     return np.divide(np.where(counted, lengths, 0).sum(1), used, out=np.full(len(lengths), np.nan), where=used > 0), used
 
-# %% ../nbs/api/33_coherence.ipynb #f67b98d0
+# %% ../nbs/api/33_coherence.ipynb #600ff73a
 def _mean(values):
     "Mean of the `values` that there are, and its standard error; NaN where there are too few"
     values = values[np.isfinite(values)]
     if not len(values): return np.nan, np.nan
     return float(values.mean()), float(values.std(ddof=1)/len(values)**.5) if len(values) > 1 else np.nan
 
-# %% ../nbs/api/33_coherence.ipynb #5f98916b
+# %% ../nbs/api/33_coherence.ipynb #8f86b3f1
 def _spread_out(m, where, values, fill):
     "`values` put at the places `where` of an array of `m` rows, the rest `fill`"
     out = np.full((m, *values.shape[1:]), fill, dtype=values.dtype)
     out[where] = values
     return out
 
-# %% ../nbs/api/33_coherence.ipynb #3f10c03d
+# %% ../nbs/api/33_coherence.ipynb #7975a26a
 def semantic_coherence(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
@@ -375,6 +412,7 @@ def semantic_coherence(
     metric="cosine", # what chooses the neighbours: "cosine" or "euclidean"
     variants=True, # whether neighbours that are the same word count, with distance 0
     min_letters=3, # tokens with fewer letters are not looked for in the graph
+    whole_words=False, # whether only tokens that begin with a space are looked for in it
     window=None, # random neighbours come from so many tokens of like id rank; 5% of all, at least 20 k, where None
     random_state=0, # seed of the random neighbours
     block_size=None, # tokens at a time in the neighbour search
@@ -384,29 +422,34 @@ def semantic_coherence(
     "Mean distance in a knowledge graph from each token to its `k` nearest neighbours (arXiv 2503.21073): low = coherent"
     graph = load_graph(graph)
     rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
-    concepts = find_concepts(graph, space.tokens, min_letters)
-    where = np.flatnonzero(concepts[rows] >= 0)
+    concepts = find_concepts(graph, space.tokens, min_letters, whole_words)
+    where = np.flatnonzero((concepts[rows] >= 0).any(1))
     if not len(where): raise ValueError(f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens, such as {token_label(space.tokens[rows[0]]) if len(rows) else 'none'!r}.")
     known = rows[where]
     found = nearest_neighbors(space.matrix, k, known, metric, block_size, device)[1]
     both = np.concatenate([found, _like_rank(space.ids, known, k, window, random_state)], 1)
-    near, far = np.split(concept_distances(graph, concepts[known][:, None], concepts[both], progress), 2, axis=1)
+    near, far = np.split(_nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1)
     return _coherence(space, graph, rows, concepts[rows], where, found, near, far, variants)
 
-# %% ../nbs/api/33_coherence.ipynb #8d645cec
+# %% ../nbs/api/33_coherence.ipynb #22380f88
+def _names(graph, numbers):
+    "The concepts with these `numbers`, the first the likeliest, as one text"
+    return " / ".join(graph.concepts[i] for i in numbers if i >= 0)
+
+# %% ../nbs/api/33_coherence.ipynb #8628488f
 def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
     "The result: path lengths `near` and `far` (known tokens, k) put in the places `where` of the tokens `rows`"
     (near_scores, used), (far_scores, far_used) = _scores(near, variants), _scores(far, variants)
     put = lambda values, fill=0: _spread_out(len(rows), where, values, fill)
     counts = [(~np.isfinite(near) & ~np.isinf(near)).sum(1), np.isinf(near).sum(1), (near == 0).sum(1)]
-    words = np.array([graph.concepts[c] if c >= 0 else None for c in concepts], dtype=object)
+    words = np.array([_names(graph, row) or None for row in concepts], dtype=object)
     return Coherence(
         _READING, graph.name, *_mean(near_scores), _mean(far_scores)[0], *_mean(near_scores - far_scores), len(where)/len(rows),
         used.sum()/near.size, far_used.sum()/far.size, counts[2].sum()/near.size, near.shape[1], int(np.isfinite(near_scores).sum()),
         tuple(space.tokens[r] for r in rows), space.tokens, words, put(near_scores, np.nan), put(used), *map(put, counts),
         put(far_scores, np.nan), put(far_used), put(found, -1))
 
-# %% ../nbs/api/33_coherence.ipynb #9f3b3d1d
+# %% ../nbs/api/33_coherence.ipynb #27c5036c
 def coherence_neighbors(
     space:EmbeddingSpace, # the vectors
     token, # key, text or row number
@@ -414,17 +457,18 @@ def coherence_neighbors(
     graph=None, # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
     metric="cosine", # what chooses the neighbours: "cosine" or "euclidean"
     min_letters=3, # tokens with fewer letters are not looked for in the graph
+    whole_words=False, # whether only tokens that begin with a space are looked for in it
 ) -> pd.DataFrame: # token, label, concept, steps (NaN: unknown, inf: no path), path
     "The `k` nearest neighbours of `token` and how each is related to it in the knowledge graph"
     graph, row = load_graph(graph), space.rows(token)[0]
     found = nearest_neighbors(space.matrix, k, [row], metric)[1][0]
-    own, *others = find_concepts(graph, [space.tokens[i] for i in (row, *found)], min_letters)
-    name = lambda c: graph.concepts[c] if c >= 0 else None
-    ways = [concept_path(graph, name(own), name(c)) if min(own, c) >= 0 else [] for c in others]
-    return pd.DataFrame({"token": [space.tokens[i] for i in found], "label": [token_label(space.tokens[i]) for i in found], "concept": [name(c) for c in others],
-                         "steps": concept_distances(graph, own, np.array(others)), "path": [" - ".join(w) for w in ways]})
+    own, *others = find_concepts(graph, [space.tokens[i] for i in (row, *found)], min_letters, whole_words)
+    ways = [_shortest(graph, own, other) for other in others]
+    return pd.DataFrame({"token": [space.tokens[i] for i in found], "label": [token_label(space.tokens[i]) for i in found],
+                         "concept": [_names(graph, other) or None for other in others],
+                         "steps": _nearest_lengths(graph, own[None], np.array(others)[None])[0], "path": [" - ".join(w) for w in ways]})
 
-# %% ../nbs/api/33_coherence.ipynb #5923bf7f
+# %% ../nbs/api/33_coherence.ipynb #f20da1ff
 @dataclass(frozen=True, repr=False)
 class DimensionCoherence(Result):
     "Correlation, over tokens, of intrinsic dimension with coherence score (low = coherent): positive if low dimensions go with coherent neighbours"
@@ -436,9 +480,10 @@ class DimensionCoherence(Result):
     null_std: float # standard deviation under random matching, whose mean is 0
     spearman: float # correlation of the ranks
     pearson_random: float # correlation of the dimension with the score of random neighbours
+    pearson_partial: float # correlation of dimension and score, the score of random neighbours held fixed
     n_tokens: int # tokens with both numbers
 
-# %% ../nbs/api/33_coherence.ipynb #060d3720
+# %% ../nbs/api/33_coherence.ipynb #f75134bb
 def _jackknife(x, y):
     "Pearson correlation and its delete-one jackknife standard error"
     x, y, n = (x - x.mean())/x.std(), (y - y.mean())/y.std(), len(x)
@@ -446,7 +491,7 @@ def _jackknife(x, y):
     without = (xy - sx*sy/(n-1)) / np.sqrt((xx - sx*sx/(n-1))*(yy - sy*sy/(n-1)))
     return float(x @ y/n), float(np.sqrt((n-1)/n * ((without - without.mean())**2).sum()))
 
-# %% ../nbs/api/33_coherence.ipynb #53e0a8d8
+# %% ../nbs/api/33_coherence.ipynb #e347107e
 def _dimensions(dimension, coherence):
     "`dimension` as an array with a number for each token of `coherence`"
     values = np.asarray(getattr(dimension, "values", dimension), dtype=float)
@@ -455,25 +500,32 @@ def _dimensions(dimension, coherence):
                          "Give the same `tokens` to both analyses.")
     return values
 
-# %% ../nbs/api/33_coherence.ipynb #430655df
+# %% ../nbs/api/33_coherence.ipynb #12bf27bd
+def _control(x, y, z):
+    "Correlation of `x` and `z`, and of `x` and `y` with `z` held fixed; NaN where it cannot be told"
+    have = np.isfinite(z)
+    if have.sum() < 4 or not np.ptp(z[have]): return np.nan, np.nan
+    xy, xz, yz = np.corrcoef([x[have], y[have], z[have]])[[0, 0, 1], [1, 2, 2]]
+    rest = (1 - xz**2)*(1 - yz**2)
+    return float(xz), float((xy - xz*yz)/rest**.5) if rest > 1e-12 else np.nan
+
+# %% ../nbs/api/33_coherence.ipynb #02d8e924
 def dimension_coherence(
     dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
     coherence:Coherence, # from `semantic_coherence`, of the same tokens
 ) -> DimensionCoherence: # positive if low dimensions go with coherent neighbours
     "Correlation of intrinsic dimension and coherence score (low = coherent), with interval, null, and a control"
-    x, y, z = _dimensions(dimension, coherence), coherence.values, coherence.random
+    x, y = _dimensions(dimension, coherence), coherence.values
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() < 4: raise ValueError(f"A correlation needs at least 4 tokens with both numbers; {both.sum()} have them.")
-    flat = [name for name, v in (("dimension", x), ("coherence score", y)) if np.ptp(v[both]) == 0]
-    if flat: raise ValueError(f"The {flat[0]} is the same for all {both.sum()} tokens, so nothing can correlate with it.")
-    r, se = _jackknife(x[both], y[both])
-    three = both & np.isfinite(z)
-    control = np.corrcoef(x[three], z[three])[0, 1] if three.sum() > 2 and np.ptp(z[three]) and np.ptp(x[three]) else np.nan
+    x, y, z = x[both], y[both], coherence.random[both]
+    for name, v in (("dimension", x), ("coherence score", y)):
+        if np.ptp(v) == 0: raise ValueError(f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it.")
+    r, se = _jackknife(x, y)
     return DimensionCoherence("positive = low dimensions go with coherent neighbours (low score = coherent)", coherence.graph, r, se,
-                              (r - 1.96*se, r + 1.96*se), float((both.sum() - 1)**-.5), float(spearmanr(x[both], y[both]).statistic),
-                              float(control), int(both.sum()))
+                              (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x))
 
-# %% ../nbs/api/33_coherence.ipynb #3c0ba7ab
+# %% ../nbs/api/33_coherence.ipynb #036bdbcd
 def dimension_tails(
     dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
     coherence:Coherence, # from `semantic_coherence`, of the same tokens
