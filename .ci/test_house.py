@@ -118,7 +118,6 @@ def test_requirements_are_what_the_modules_import():
 
 
 USED_BY_OTHERS = {
-    "vl-convert-python": "altair, for pictures and for pages that need no network",
     "ipywidgets": "tqdm, for its bars in a notebook",
     "accelerate": "transformers, to read GGUF files",
     "gguf": "transformers, to read GGUF files",
