@@ -273,12 +273,17 @@ def as_markdown(output, pictures, folder):
         if kind in data:
             path = f"{folder}/{len(pictures) + 1}.{suffix}"
             pictures[path] = b64decode(data[kind]) if suffix == "png" else data[kind].encode()
-            return f"![]({path})"
+            return f"![{alt(data)}]({path})"
     if "<script" in data.get("text/html", ""):
         return ""  # a chart without a picture
     if "text/markdown" in data:
         return data["text/markdown"].rstrip()
     return f"```\n{data['text/plain'].rstrip()}\n```" if "text/plain" in data else ""
+
+
+def alt(data):
+    "What a picture shows, for those who do not see it: charts say it in their plain form"
+    return "".join(re.findall(r"^<Chart: (.*)>$", data.get("text/plain", "")))
 
 
 # --- the commands ----------------------------------------------------------------------------------
