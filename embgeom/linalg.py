@@ -5,14 +5,17 @@
 # %% auto #0
 __all__ = ['row_blocks', 'unit_rows', 'Moments', 'working_dtype', 'second_moments', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #74a75062
+# %% ../nbs/api/01_linalg.ipynb #1a420a1b
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-# %% ../nbs/api/01_linalg.ipynb #d883d413
+# %% ../nbs/api/01_linalg.ipynb #5e60d18b
 def row_blocks(
     n, # how many rows
     size, # at most so many in a block
@@ -20,7 +23,7 @@ def row_blocks(
     "The blocks of at most `size` rows, in order"
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
-# %% ../nbs/api/01_linalg.ipynb #2e533ac4
+# %% ../nbs/api/01_linalg.ipynb #df6a5e7b
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -36,7 +39,7 @@ def unit_rows(
                          "they have no direction. Leave them out.")
     return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #6c8b2fef
+# %% ../nbs/api/01_linalg.ipynb #98ef90fe
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
@@ -48,14 +51,14 @@ class Moments:
     source_squares: torch.Tensor # squared length of each row of X (n,)
     target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #8ec51ab4
+# %% ../nbs/api/01_linalg.ipynb #96897bb0
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #871e47c6
+# %% ../nbs/api/01_linalg.ipynb #1e228845
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
@@ -73,52 +76,187 @@ def second_moments(
         for s, rows in zip(squares, (x, y)): s.append(rows.double().square().sum(1))
     return Moments(*sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #98082f55
-def _pair_scores(matrix, lengths, i, j, metric, most=2**22):
-    "Scores of the rows `i` with the rows `j`, pair by pair in double precision: the same numbers whatever else is computed"
-    out = np.empty(len(i))
-    for part in row_blocks(len(i), max(1, most // matrix.shape[1])):
-        x, y = matrix[i[part]].astype(np.float64), matrix[j[part]].astype(np.float64)
-        out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if metric == "cosine" else -((x - y)**2).sum(1)/2
-    return out
+# %% ../nbs/api/01_linalg.ipynb #10b4d290
+@dataclass(frozen=True)
+class _Table:
+    "A matrix made ready for scoring its rows against one another; larger scores are nearer"
+    matrix: np.ndarray # the vectors as they came (n, d)
+    metric: str # "cosine" or "euclidean"
+    lengths: np.ndarray # of the rows (n,)
+    rows: object # unit rows, or the rows, in the precision of the product; NumPy, or torch on a device (n, d)
+    half_squares: np.ndarray # half the squared lengths (n,)
+    limit: float # no score is larger in absolute value
+    bound: float # no computed score is further from the true one
 
-# %% ../nbs/api/01_linalg.ipynb #71986fe2
-def _score_block(rows, queries, half_squares, metric):
-    "Scores of the rows `queries` with all `rows`, (m, n), by one product; a row's score with itself is -inf"
-    scores = rows[queries] @ rows.T
-    if metric == "euclidean": scores -= half_squares[queries, None] + half_squares
-    scores[torch.arange(len(queries)), queries] = -torch.inf
+    @property
+    def single(self): return self.half_squares.dtype == np.float32
+
+    @property
+    def index_bits(self): return len(self.matrix).bit_length()
+
+# %% ../nbs/api/01_linalg.ipynb #82966996
+def _table(matrix, metric, single, device, block=1024):
+    "The `_Table` of `matrix`, for products in single precision if `single`"
+    (n, d), blocks = matrix.shape, row_blocks(len(matrix), block)
+    lengths = np.concatenate([np.linalg.norm(matrix[b].astype(np.float64), axis=1) for b in blocks])
+    if metric == "euclidean": single = single and 1e-12 < lengths.max() < 1e12  # squares that single precision can hold
+    rows = np.empty((n, d), np.float32 if single else np.float64)
+    for b in blocks: rows[b] = unit_rows(matrix[b]).numpy() if metric == "cosine" else matrix[b]
+    limit = 1.001 * (1. if metric == "cosine" else 2*float(lengths.max())**2)
+    bound = limit*((d + 8)*np.finfo(rows.dtype).eps/2 + 2.**(n.bit_length() - 61))
+    half_squares = (lengths**2/2).astype(rows.dtype)
+    return _Table(matrix, metric, lengths, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
+
+# %% ../nbs/api/01_linalg.ipynb #faa32c76
+def _score_block(table, a, b, rough=False, out=None):
+    "Scores of the rows `a` with the rows `b` (slices or row numbers), by one product (into `out`); in single precision if `rough`"
+    x, y = table.rows[a], table.rows[b]
+    if rough: x, y = (r.astype(np.float32) if isinstance(r, np.ndarray) else r.float() for r in (x, y))
+    if not isinstance(x, np.ndarray): scores = (x @ y.T).cpu().numpy()
+    else: scores = np.matmul(x, y.T, out=None if out is None else out[:len(x)*len(y)].reshape(len(x), len(y)))
+    if table.metric == "euclidean":
+        scores -= table.half_squares[a][:, None]
+        scores -= table.half_squares[b]
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #c486bbef
-def _settle(scores, found, queries, bound, everything, pair_scores):
-    "Candidates `found` (m, c) with `scores` in falling order, put in the exact order; every score exact that was in doubt"
-    gap = np.diff(scores, axis=1) > -2*bound
-    doubt = np.full(scores.shape, everything)
-    doubt[:, 1:] |= gap
-    doubt[:, :-1] |= gap
-    doubt |= scores > -bound*1e6 if pair_scores.keywords["metric"] == "euclidean" else False
-    row, col = np.nonzero(doubt)
-    scores[row, col] = pair_scores(i=queries[row], j=found[row, col])
-    order = np.lexsort((found, -scores))
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
+# %% ../nbs/api/01_linalg.ipynb #f1e95353
+def _pair_scores(table, i, j, most=2**17):
+    "Scores of the rows `i` with the rows `j`, pair by pair in double precision"
+    out, lengths = np.empty(len(i)), table.lengths
+    for part in row_blocks(len(i), max(1, most // table.matrix.shape[1])):
+        x, y = (table.matrix[rows[part]].astype(np.float64) for rows in (i, j))
+        out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if table.metric == "cosine" else -((x - y)**2).sum(1)/2
+    return out
 
-# %% ../nbs/api/01_linalg.ipynb #1da7f734
-def _nearest(scores, k, queries, bound, everything, pair_scores, spare=16):
-    "The `k` best of each row of `scores` (m, n): exact scores and columns"
-    keep = min(k + spare, scores.shape[1] - 1)
-    top, found = (t.cpu().numpy() for t in torch.topk(scores, keep))
-    settle = lambda s, f, q: [a[:, :k] for a in _settle(s.astype(np.float64), f, q, bound, everything, pair_scores)]
-    best, cols = settle(top, found, queries)
-    if keep < scores.shape[1] - 1:  # rows whose candidates may go on past the spare ones
-        for r in np.flatnonzero(top[:, -1] >= top[:, k-1] - 2*bound):
-            wide = torch.nonzero(scores[r] >= float(top[r, k-1]) - 2*bound)[:, 0]
-            order = torch.argsort(scores[r, wide], descending=True)
-            s, f = scores[r, wide][order].cpu().numpy()[None], wide[order].cpu().numpy()[None]
-            (best[r],), (cols[r],) = settle(s, f, queries[[r]])
-    return best, cols
+# %% ../nbs/api/01_linalg.ipynb #0d595696
+_STRIDE = 16
 
-# %% ../nbs/api/01_linalg.ipynb #8131d36e
+def _rank(n, k):
+    "Rank of the threshold among the sampled scores of a row, and room for the candidates; None where all `n` rows are"
+    if n < 64*_STRIDE or 3*k > n: return None, n - 1
+    rank = int(k/_STRIDE + 3*(k/_STRIDE)**.5 + 4)
+    return rank, int(_STRIDE*(rank + 3*rank**.5 + 3))
+
+# %% ../nbs/api/01_linalg.ipynb #f45de5e1
+def _thresholds(table, k, queries):
+    "For each of the rows `queries`, a score that its best `k`, and few others, should pass"
+    rank, _ = _rank(len(table.matrix), k)
+    if rank is None: return np.full(len(queries), -np.inf)
+    scores = _score_block(table, queries, slice(None, None, _STRIDE), rough=True)
+    place = scores.shape[1] - rank - 1  # one lower, because a row may meet itself in the sample
+    scores.partition(place, axis=1)
+    return scores[:, place] - 2.*table.bound
+
+# %% ../nbs/api/01_linalg.ipynb #49ebaf77
+class _Candidates:
+    "What passes the `thresholds` of some rows, as packed numbers; `room` of them a row"
+    def __init__(self, table, thresholds, room):
+        self.bits, self.lock, self.thresholds = table.index_bits, Lock(), thresholds.astype(table.half_squares.dtype)
+        self.scale = 2.**(62 - self.bits) / table.limit
+        self.keys = np.empty((len(thresholds), room), np.int64)
+        self.count = np.zeros(len(thresholds), np.intp)
+
+    def add(self, rows, columns, packed):
+        "Put candidates down for `rows`, which do not fall: their `columns`, and their scores as `packed`"
+        if not len(rows): return
+        first, last = rows[0], rows[-1] + 1
+        starts = np.searchsorted(rows, np.arange(first, last + 1))
+        with self.lock:
+            shift = self.count[first:last] - starts[:-1]
+            self.count[first:last] += np.diff(starts)
+        place = np.arange(len(rows)) + shift[rows - first]
+        if place.max() >= self.keys.shape[1]: rows, columns, packed, place = (v[place < self.keys.shape[1]] for v in (rows, columns, packed, place))
+        self.keys[rows, place] = packed | columns
+
+    def best(self, part):
+        "Scores, falling, and columns of the candidates of the rows `part`"
+        keys = self.keys[part].copy()
+        keys[np.arange(keys.shape[1]) >= self.count[part, None]] = np.iinfo(np.int64).max
+        keys.sort(axis=1)
+        return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
+
+# %% ../nbs/api/01_linalg.ipynb #0c4dfd74
+def _sift_tile(candidates, scores, rows, columns, both):
+    "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of all; and the other way round, if `both`"
+    width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
+    passes = scores > limits[:, None]
+    if both: passes |= scores > across
+    hit = np.flatnonzero(passes)
+    row, column = np.divmod(hit, width)
+    score = scores.ravel()[hit]
+    packed = (score.astype(np.float64)*-candidates.scale).astype(np.int64) << candidates.bits
+    if not both: return candidates.add(row + rows.start, column + columns.start, packed)
+    kept = np.flatnonzero(score > limits[row])
+    candidates.add(row[kept] + rows.start, column[kept] + columns.start, packed[kept])
+    kept = np.flatnonzero(score > across[column])
+    kept = kept[np.argsort(column[kept].astype(np.int16), kind="stable")]  # a radix sort: linear
+    candidates.add(column[kept] + columns.start, row[kept] + rows.start, packed[kept])
+
+# %% ../nbs/api/01_linalg.ipynb #f21cc97a
+def _settle(table, scores, found, queries, k, ordered):
+    "The `k` best of the candidates `found` (m, c) with computed `scores`, in exact order (as a set, unless `ordered`)"
+    last, margin = scores[:, [k-1]], 2*table.bound
+    near = scores >= last - margin
+    width = int(near.sum(1).max())
+    scores, found, near = scores[:, :width], found[:, :width], near[:, :width]
+    tight = np.diff(scores, axis=1) >= -margin
+    doubt = near & (table.single if ordered else scores <= last + margin)
+    if ordered:
+        doubt |= scores > (table.metric == "cosine") - 5e5*margin  # distances near zero
+        doubt[:, 1:] |= tight
+        doubt[:, :-1] |= tight
+    row, col = np.nonzero(doubt & near)
+    if not ordered: scores = np.where(doubt, scores, np.inf)
+    scores[row, col] = _pair_scores(table, queries[row], found[row, col])
+    scores[~near] = -np.inf
+    row = np.unique(row)
+    order = np.lexsort((found[row], -scores[row]))
+    scores[row], found[row] = (np.take_along_axis(a[row], order, 1) for a in (scores, found))
+    return scores[:, :k], found[:, :k]
+
+# %% ../nbs/api/01_linalg.ipynb #420ed925
+_TILE = 1024
+
+def _sift(table, queries, thresholds, room):
+    "The candidates of the rows `queries`"
+    candidates = _Candidates(table, thresholds, room)
+    for b in row_blocks(len(table.matrix), _TILE):
+        scores = _score_block(table, queries, b)
+        own = np.flatnonzero((queries >= b.start) & (queries < b.stop))
+        scores[own, queries[own] - b.start] = -np.inf  # a row is no neighbour of itself
+        _sift_tile(candidates, scores, slice(0, len(queries)), b, False)
+    return candidates
+
+# %% ../nbs/api/01_linalg.ipynb #a1a48e05
+def _sift_halves(table, thresholds, room, each, threads):
+    "The candidates of all rows, from one half of the table; `each` is the `map` to use, on so many `threads`"
+    candidates, blocks, spare = _Candidates(table, thresholds, room), row_blocks(len(table.matrix), _TILE), SimpleQueue()
+    for _ in range(threads): spare.put(np.empty(_TILE**2, table.half_squares.dtype))  # memory for scores, used again and again
+    def tile(pair):
+        (a, b), out = pair, spare.get()
+        scores = _score_block(table, a, b, out=out)
+        if a == b: np.fill_diagonal(scores, -np.inf)
+        _sift_tile(candidates, scores, a, b, a != b)
+        spare.put(out)
+    list(each(tile, [(a, b) for a in blocks for b in blocks if a.start <= b.start]))
+    return candidates
+
+# %% ../nbs/api/01_linalg.ipynb #108cc2b2
+def _best(table, k, queries, candidates, part, ordered):
+    "The `k` best for the rows `queries`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
+    scores, found = candidates.best(part)
+    count, room = candidates.count[part], candidates.keys.shape[1]
+    short = (count < k) | (count > room) | (scores[:, k-1] - 2*table.bound <= candidates.thresholds[part])
+    if not short.any(): return _settle(table, scores, found, queries, k, ordered)
+    best, columns = np.empty((len(queries), k)), np.empty((len(queries), k), np.intp)
+    if not short.all(): best[~short], columns[~short] = _settle(table, scores[~short], found[~short], queries[~short], k, ordered)
+    for b in row_blocks(int(short.sum()), 64):
+        again = np.flatnonzero(short)[b]
+        everything = _sift(table, queries[again], np.full(len(again), -np.inf), len(table.matrix) - 1)
+        best[again], columns[again] = _settle(table, *everything.best(slice(None)), queries[again], k, ordered)
+    return best, columns
+
+# %% ../nbs/api/01_linalg.ipynb #29b1d840
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -130,29 +268,40 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #86c80548
+# %% ../nbs/api/01_linalg.ipynb #8466cd63
+def _search(table, k, queries, size=None, ordered=True, halves=False, threads=1):
+    "Scores and columns of the `k` best of each of the rows `queries`, `size` at a time; by `halves` if they are all rows"
+    best, columns = np.empty((len(queries), k)), np.empty((len(queries), k), np.intp)
+    _, room = _rank(len(table.matrix), k)
+    blocks = row_blocks(len(queries), size or max(16, min(_TILE, 2**25 // room)))
+    def finish(candidates, b, first=0):
+        for part in row_blocks(b.stop - b.start, max(1, 2**18 // room)):  # few enough to stay in the cache
+            here, there = (slice(part.start + s, part.stop + s) for s in (first, b.start))
+            best[there], columns[there] = _best(table, k, queries[there], candidates, here, ordered)
+    def strip(b): finish(_sift(table, queries[b], _thresholds(table, k, queries[b]), room), b)
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as workers:
+        each = workers.map if threads > 1 else map
+        if not halves: list(each(strip, blocks))
+        else:
+            thresholds = np.concatenate(list(each(lambda b: _thresholds(table, k, queries[b]), blocks)))
+            candidates = _sift_halves(table, thresholds, room, each, threads)
+            list(each(lambda b: finish(candidates, b, b.start), blocks))
+    return best, columns
+
+# %% ../nbs/api/01_linalg.ipynb #2d112e2d
 def nearest_neighbors(
     matrix, # vectors (n, d), NumPy
     k, # how many neighbours, 1 .. n-1
     queries=None, # row numbers (m,) whose neighbours are wanted; all rows where None
     metric="cosine", # "cosine" (distance 1 - cos) or "euclidean"
-    block_size=None, # queries at a time; chosen for 256 MB of scores where None
-    device=None, # where the products are computed
+    block_size=None, # queries at a time; where None, all of them if a GB holds their candidates, which halves the work
+    device=None, # where the products are computed; here, on as many threads as torch is set to use, where None
 ) -> tuple: # distances (m, k) in rising order, and the neighbours' row numbers (m, k)
     "The exact `k` nearest rows of each query among the other rows of `matrix`; ties go to the smaller row number"
-    queries = _check_neighbors(matrix, k, queries, metric)
-    few = k <= 64 and working_dtype(matrix) == torch.float32
-    dtype = torch.float32 if few else torch.float64
-    lengths = np.linalg.norm(np.asarray(matrix, dtype=np.float64), axis=1)
-    rows = unit_rows(matrix, dtype=dtype, device=device) if metric == "cosine" else torch.as_tensor(matrix, device=device).to(dtype)
-    bound = (matrix.shape[1] + 8) * torch.finfo(dtype).eps * (1. if metric == "cosine" else float(lengths.max())**2)
-    half_squares = torch.as_tensor(lengths**2/2, device=device).to(dtype)
-    pair_scores = partial(_pair_scores, matrix, lengths, metric=metric)
-    size = block_size or int(np.clip(2**28 // (len(matrix)*rows.element_size()), 16, 4096))
-    scores, found = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
-    for block in row_blocks(len(queries), size):
-        q = queries[block]
-        table = _score_block(rows, torch.as_tensor(q, device=rows.device), half_squares, metric)
-        scores[block], found[block] = _nearest(table, k, q, bound, few, pair_scores)
-    distances = 1 - scores if metric == "cosine" else np.sqrt(np.maximum(-2*scores, 0))
-    return distances, found
+    rows = _check_neighbors(matrix, k, queries, metric)
+    table = _table(matrix, metric, k <= 64 and working_dtype(matrix) == torch.float32, device)
+    halves = queries is None and block_size is None and len(matrix)*_rank(len(matrix), k)[1] < 2**27
+    scores, found = _search(table, k, rows, block_size, True, halves, torch.get_num_threads() if device is None else 1)
+    distances = np.subtract(1, scores, out=scores) if metric == "cosine" else np.multiply(-2, scores, out=scores)
+    np.maximum(distances, 0, out=distances)
+    return distances if metric == "cosine" else np.sqrt(distances, out=distances), found
