@@ -7,7 +7,7 @@ __all__ = ['KnowledgeGraph', 'graph_from_edges', 'word_forms', 'find_concepts', 
            'load_graph', 'Coherence', 'semantic_coherence', 'coherence_neighbors', 'DimensionCoherence',
            'dimension_coherence', 'dimension_tails']
 
-# %% ../nbs/api/33_coherence.ipynb #f4fe008f
+# %% ../nbs/api/33_coherence.ipynb #42949e0d
 import bz2
 import gzip
 import lzma
@@ -35,7 +35,7 @@ from .pocket import cache_folder
 from .results import Result
 from .spaces import EmbeddingSpace, token_label
 
-# %% ../nbs/api/33_coherence.ipynb #4e4cbbc8
+# %% ../nbs/api/33_coherence.ipynb #2f6bd881
 @dataclass(frozen=True, eq=False, repr=False)
 class KnowledgeGraph:
     "Words and which of them are related, undirected"
@@ -51,7 +51,7 @@ class KnowledgeGraph:
     @cached_property
     def number_of(self): return {c: i for i, c in enumerate(self.concepts)}
 
-# %% ../nbs/api/33_coherence.ipynb #fc976389
+# %% ../nbs/api/33_coherence.ipynb #2e02ceeb
 def _symmetric(i, j, n):
     "The table with 1 at (i, j) and (j, i)"
     table = sparse.csr_array((np.ones(2*len(i), np.int8), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(n, n))
@@ -59,7 +59,7 @@ def _symmetric(i, j, n):
     table.data[:] = 1
     return table
 
-# %% ../nbs/api/33_coherence.ipynb #7a69f146
+# %% ../nbs/api/33_coherence.ipynb #3b2fa61b
 def graph_from_edges(
     edges, # pairs of words; their order, repeats, and pairs of a word with itself do not matter
     name="", # what the graph is called in tables
@@ -75,7 +75,7 @@ def graph_from_edges(
     i, j = place[np.array(ends, dtype=np.int32).reshape(-1, 2).T]
     return KnowledgeGraph(name, tuple(words), _symmetric(i, j, len(words)))
 
-# %% ../nbs/api/33_coherence.ipynb #cd715bc6
+# %% ../nbs/api/33_coherence.ipynb #4829e3ce
 _ENDINGS = {"noun": "s> ses>s xes>x zes>z ches>ch shes>sh men>man ies>y", "verb": "s> ies>y es>e es> ed>e ed> ing>e ing>",
             "adjective": "er> est> er>e est>e", "adverb": ""}
 
@@ -88,7 +88,7 @@ def _irregular():
         bases.setdefault((part, form), []).append(base)
     return bases
 
-# %% ../nbs/api/33_coherence.ipynb #3a9b275e
+# %% ../nbs/api/33_coherence.ipynb #18cb4e8b
 def word_forms(
     text, # a word, in small letters
     parts=tuple(_ENDINGS), # the parts of speech whose rules are to be used
@@ -98,7 +98,7 @@ def word_forms(
     cut = [text[:len(text) - len(old)] + new for old, new in rules if text.endswith(old) and len(text) > len(old) + 1]
     return list(dict.fromkeys([text, *(base for part in parts for base in _irregular().get((part, text), ())), *cut]))
 
-# %% ../nbs/api/33_coherence.ipynb #dd6dc142
+# %% ../nbs/api/33_coherence.ipynb #82ef0cbd
 def _concepts_of(graph, text):
     "The numbers of the concepts that `text` is a form of in `graph`"
     number = graph.number_of
@@ -109,7 +109,7 @@ def _concepts_of(graph, text):
         found += [number[f] for f in forms if f in number and graph.parts[number[f]] >> bit & 1][:1]
     return list(dict.fromkeys(found))
 
-# %% ../nbs/api/33_coherence.ipynb #889bd2c0
+# %% ../nbs/api/33_coherence.ipynb #2ab45461
 def _text(token, min_letters, whole_words):
     "What to look for in a graph for `token`; empty if nothing"
     try: text = token.decode() if isinstance(token, bytes) else token
@@ -117,7 +117,7 @@ def _text(token, min_letters, whole_words):
     if sum(map(str.isalpha, text)) < min_letters or (whole_words and not text.startswith(" ")): return ""
     return text.strip().lower()
 
-# %% ../nbs/api/33_coherence.ipynb #0d0ad995
+# %% ../nbs/api/33_coherence.ipynb #f238abad
 def find_concepts(
     graph:KnowledgeGraph, # the graph
     tokens, # keys (bytes) or texts, many or one alone
@@ -131,7 +131,7 @@ def find_concepts(
     for row, concepts in zip(out, found): row[:len(concepts)] = concepts
     return out
 
-# %% ../nbs/api/33_coherence.ipynb #85628607
+# %% ../nbs/api/33_coherence.ipynb #4548a1f4
 _STARTS = 64 # searched from at once: the bits of a number
 
 def _spread(indptr, indices, starts, pairs, ends):
@@ -149,7 +149,7 @@ def _spread(indptr, indices, starts, pairs, ends):
         front, step = reached & ~seen, step + 1
         seen |= front
 
-# %% ../nbs/api/33_coherence.ipynb #85c120c0
+# %% ../nbs/api/33_coherence.ipynb #57197ebf
 def concept_distances(
     graph:KnowledgeGraph, # the graph
     a, # numbers of concepts, any shape
@@ -171,7 +171,7 @@ def concept_distances(
     for (_, p), lengths in zip(jobs, found): out[known[p]] = lengths
     return out.reshape(a.shape)
 
-# %% ../nbs/api/33_coherence.ipynb #dba4c50d
+# %% ../nbs/api/33_coherence.ipynb #6a0a7029
 def _nearest_lengths(graph, a, b, progress=False):
     "Path lengths between the concepts `a` (m, c) of m tokens and `b` (m, k, c) of k others for each: (m, k), inf or NaN as in `concept_distances`"
     lengths = np.full(b.shape[:2], np.nan)
@@ -181,7 +181,7 @@ def _nearest_lengths(graph, a, b, progress=False):
         lengths[with_this] = np.fmin(lengths[with_this], np.fmin.reduce(found, axis=2))
     return lengths
 
-# %% ../nbs/api/33_coherence.ipynb #d7a8150c
+# %% ../nbs/api/33_coherence.ipynb #08508841
 def _way(graph, start, end):
     "The concepts on a shortest path between two, empty where there is none"
     before = breadth_first_order(graph.adjacency, end, directed=False)[1]
@@ -190,13 +190,13 @@ def _way(graph, start, end):
     while way[-1] != end: way.append(int(before[way[-1]]))
     return [graph.concepts[i] for i in way]
 
-# %% ../nbs/api/33_coherence.ipynb #9d1d32fa
+# %% ../nbs/api/33_coherence.ipynb #9ca2c646
 def _shortest(graph, starts, ends):
     "The words on a shortest path from one of the concepts `starts` to one of `ends`; empty where there is none"
     ways = [_way(graph, i, j) for i in starts for j in ends if min(i, j) >= 0]
     return min(ways, key=lambda way: len(way) or np.inf, default=[])
 
-# %% ../nbs/api/33_coherence.ipynb #cc2831aa
+# %% ../nbs/api/33_coherence.ipynb #09d0205d
 def concept_path(
     graph:KnowledgeGraph, # the graph
     a, # a word or token
@@ -208,7 +208,7 @@ def concept_path(
         raise ValueError(f"{graph.name or 'The graph'} does not know {', '.join(map(repr, unknown))}.")
     return _shortest(graph, *ends)
 
-# %% ../nbs/api/33_coherence.ipynb #1e45dace
+# %% ../nbs/api/33_coherence.ipynb #42982670
 def _write(path, save):
     "Make the file `path` by `save(file)`, under another name until it is complete"
     path = Path(path)
@@ -219,7 +219,7 @@ def _write(path, save):
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/api/33_coherence.ipynb #fdca300e
+# %% ../nbs/api/33_coherence.ipynb #1284039c
 def save_graph(
     graph:KnowledgeGraph, # the graph
     path, # file to write, .npz
@@ -231,7 +231,7 @@ def save_graph(
     _write(path, lambda file: np.savez_compressed(file, name=graph.name, concepts=text, indptr=upper.indptr.astype(np.int32),
                                                   indices=upper.indices.astype(np.int32), **parts))
 
-# %% ../nbs/api/33_coherence.ipynb #39231ce7
+# %% ../nbs/api/33_coherence.ipynb #82f60cad
 def _opened(path):
     "The text file `path`, unpacked on the way"
     opener = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(path.suffix, open)
@@ -243,7 +243,7 @@ def _english(node):
     parts = node.split("/")
     return parts[3].replace("_", " ") if parts[1:3] == ["c", "en"] and len(parts) > 3 else None
 
-# %% ../nbs/api/33_coherence.ipynb #5b8cdea1
+# %% ../nbs/api/33_coherence.ipynb #81461228
 def _triple(line, where):
     "(relation, head, tail) of one `line` of either format; head or tail None where it is not to be used"
     fields = line.rstrip("\r\n").split("\t")
@@ -251,7 +251,7 @@ def _triple(line, where):
     if len(fields) == 3 and all(fields): return fields[0], *(f.strip().lower().replace("_", " ") for f in fields[1:])
     raise ValueError(f"{where}: wanted relation, head and tail with tabs between, or the five columns of ConceptNet's dump; {line[:80]!r} came.")
 
-# %% ../nbs/api/33_coherence.ipynb #7c1541f7
+# %% ../nbs/api/33_coherence.ipynb #9d689b2c
 def _read_triples(path):
     "The pairs of related words in the text file `path`"
     with _opened(path) as file:
@@ -260,7 +260,7 @@ def _read_triples(path):
             relation, head, tail = _triple(line, f"{path.name}, line {number}")
             if head and tail and not relation.startswith("Not"): yield head, tail
 
-# %% ../nbs/api/33_coherence.ipynb #f2a9e97a
+# %% ../nbs/api/33_coherence.ipynb #943ed86d
 def _from_file(path):
     "The graph in the file `path`"
     if not path.exists(): raise FileNotFoundError(f"No file {path}. load_graph takes 'wordnet', 'conceptnet', or the path of a graph's file.")
@@ -271,10 +271,10 @@ def _from_file(path):
     concepts = tuple(text.tobytes().decode().split("\n"))
     return KnowledgeGraph(str(name), concepts, _symmetric(np.repeat(np.arange(len(concepts)), np.diff(indptr)), indices, len(concepts)), parts)
 
-# %% ../nbs/api/33_coherence.ipynb #143bdb22
+# %% ../nbs/api/33_coherence.ipynb #79b587af
 _CONCEPTNET = "https://s3.amazonaws.com/conceptnet/downloads/2019/edges/conceptnet-assertions-5.7.0.csv.gz"
 
-# %% ../nbs/api/33_coherence.ipynb #a7013b31
+# %% ../nbs/api/33_coherence.ipynb #5684a466
 def _fetch_rest(url, part, progress):
     "Append to the file `part` what it lacks of `url`; whether it is complete then"
     have = part.stat().st_size if part.exists() else 0
@@ -292,7 +292,7 @@ def _fetch_rest(url, part, progress):
             while chunk := reply.read(2**16): bar.update(file.write(chunk))
     return part.stat().st_size == total
 
-# %% ../nbs/api/33_coherence.ipynb #05726bf5
+# %% ../nbs/api/33_coherence.ipynb #2c3c04a7
 def _download(url, path, attempts=8, wait=1., progress=True):
     "Fetch `url` into the file `path`, going on where an earlier attempt stopped"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +307,7 @@ def _download(url, path, attempts=8, wait=1., progress=True):
     raise OSError(f"{url} did not arrive ({why}); {have/1e6:.1f} MB are kept in {part.parent}, and the next call goes on from there. "
                   "Without a network, download it elsewhere and use load_graph(path).")
 
-# %% ../nbs/api/33_coherence.ipynb #382ad07c
+# %% ../nbs/api/33_coherence.ipynb #83bf366e
 def _conceptnet(progress=True):
     "ConceptNet's English graph, from the cache or else from the network"
     dump = cache_folder()/_CONCEPTNET.rsplit("/", 1)[1]
@@ -322,7 +322,7 @@ def _conceptnet(progress=True):
     dump.unlink()
     return graph
 
-# %% ../nbs/api/33_coherence.ipynb #feb1290d
+# %% ../nbs/api/33_coherence.ipynb #2e510f8b
 @lru_cache(maxsize=1)
 def _wordnet(): return _from_file(files("embgeom")/"graphs"/"wordnet.npz")
 
@@ -336,7 +336,7 @@ def load_graph(
     if isinstance(source, KnowledgeGraph): return source
     return _conceptnet(progress) if source == "conceptnet" else _from_file(Path(source))
 
-# %% ../nbs/api/33_coherence.ipynb #68a90b73
+# %% ../nbs/api/33_coherence.ipynb #9a091244
 def _like_rank(ids, rows, k, window, random_state):
     "For each of `rows`, `k` others drawn from the `window` rows that are nearest to it in the rank of `ids`"
     order, n = np.argsort(ids, kind="stable"), len(ids)
@@ -349,7 +349,7 @@ def _like_rank(ids, rows, k, window, random_state):
         out[i] = order[first + drawn + (first + drawn >= rank[row])]  # steps over the token itself
     return out
 
-# %% ../nbs/api/33_coherence.ipynb #91ef0c9a
+# %% ../nbs/api/33_coherence.ipynb #ae7d94fb
 _READING = "low = coherent"
 
 @dataclass(frozen=True, repr=False)
@@ -382,33 +382,33 @@ class Coherence(Result):
 
     def numbers(self): return {k: v for k, v in super().numbers().items() if k != "vocabulary"}
 
-# %% ../nbs/api/33_coherence.ipynb #d0180a6d
+# %% ../nbs/api/33_coherence.ipynb #34519101
 def _scores(lengths, variants):
     "Mean of the counted `lengths` (m, k), NaN where none is, and how many were counted"
     counted = np.isfinite(lengths) & (variants | (lengths > 0))
     used = counted.sum(1)
     return np.divide(np.where(counted, lengths, 0).sum(1), used, out=np.full(len(lengths), np.nan), where=used > 0), used
 
-# %% ../nbs/api/33_coherence.ipynb #803634ae
+# %% ../nbs/api/33_coherence.ipynb #5c384d00
 def _mean(values):
     "Mean of the `values` that there are, and its standard error; NaN where there are too few"
     values = values[np.isfinite(values)]
     if not len(values): return np.nan, np.nan
     return float(values.mean()), float(values.std(ddof=1)/len(values)**.5) if len(values) > 1 else np.nan
 
-# %% ../nbs/api/33_coherence.ipynb #2d1fd001
+# %% ../nbs/api/33_coherence.ipynb #d8d08455
 def _spread_out(m, where, values, fill):
     "`values` put at the places `where` of an array of `m` rows, the rest `fill`"
     out = np.full((m, *values.shape[1:]), fill, dtype=values.dtype)
     out[where] = values
     return out
 
-# %% ../nbs/api/33_coherence.ipynb #bb337c0e
+# %% ../nbs/api/33_coherence.ipynb #f936eb00
 def _names(graph, numbers):
     "The concepts with these `numbers`, the first the likeliest, as one text"
     return " / ".join(graph.concepts[i] for i in numbers if i >= 0)
 
-# %% ../nbs/api/33_coherence.ipynb #ac17be4f
+# %% ../nbs/api/33_coherence.ipynb #f81a5f19
 def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
     "The result: path lengths `near` and `far` (known tokens, k) put in the places `where` of the tokens `rows`"
     (near_scores, used), (far_scores, far_used) = _scores(near, variants), _scores(far, variants)
@@ -421,7 +421,7 @@ def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
         tuple(space.tokens[r] for r in rows), space.tokens, words, put(near_scores, np.nan), put(used), *map(put, counts),
         put(far_scores, np.nan), put(far_used), put(found, -1))
 
-# %% ../nbs/api/33_coherence.ipynb #a8d850f4
+# %% ../nbs/api/33_coherence.ipynb #f034f70d
 def semantic_coherence(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
@@ -451,7 +451,7 @@ def semantic_coherence(
     near, far = np.split(_nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1)
     return _coherence(space, graph, rows, concepts[rows], where, found, near, far, variants)
 
-# %% ../nbs/api/33_coherence.ipynb #8ac1b22d
+# %% ../nbs/api/33_coherence.ipynb #50aa39ec
 def coherence_neighbors(
     space:EmbeddingSpace, # the vectors
     token, # key, text or row number
@@ -470,7 +470,7 @@ def coherence_neighbors(
                          "concept": [_names(graph, other) or None for other in others],
                          "steps": _nearest_lengths(graph, own[None], np.array(others)[None])[0], "path": [" - ".join(w) for w in ways]})
 
-# %% ../nbs/api/33_coherence.ipynb #3e3a93df
+# %% ../nbs/api/33_coherence.ipynb #3f0412f8
 @dataclass(frozen=True, repr=False)
 class DimensionCoherence(Result):
     "Correlation, over tokens, of intrinsic dimension with coherence score (low = coherent): positive if low dimensions go with coherent neighbours"
@@ -485,7 +485,7 @@ class DimensionCoherence(Result):
     pearson_partial: float # correlation of dimension and score, the score of random neighbours held fixed
     n_tokens: int # tokens with both numbers
 
-# %% ../nbs/api/33_coherence.ipynb #233a9d1d
+# %% ../nbs/api/33_coherence.ipynb #09c8d4a0
 def _jackknife(x, y):
     "Pearson correlation and its delete-one jackknife standard error"
     x, y, n = (x - x.mean())/x.std(), (y - y.mean())/y.std(), len(x)
@@ -493,7 +493,7 @@ def _jackknife(x, y):
     without = (xy - sx*sy/(n-1)) / np.sqrt((xx - sx*sx/(n-1))*(yy - sy*sy/(n-1)))
     return float(x @ y/n), float(np.sqrt((n-1)/n * ((without - without.mean())**2).sum()))
 
-# %% ../nbs/api/33_coherence.ipynb #9c428c1f
+# %% ../nbs/api/33_coherence.ipynb #7922edbb
 def _dimensions(dimension, coherence):
     "`dimension` as an array with a number for each token of `coherence`"
     values = np.asarray(getattr(dimension, "values", dimension), dtype=float)
@@ -502,7 +502,7 @@ def _dimensions(dimension, coherence):
                          "Give the same `tokens` to both analyses.")
     return values
 
-# %% ../nbs/api/33_coherence.ipynb #8275aa80
+# %% ../nbs/api/33_coherence.ipynb #eaac9d86
 def _control(x, y, z):
     "Correlation of `x` and `z`, and of `x` and `y` with `z` held fixed; NaN where it cannot be told"
     have = np.isfinite(z)
@@ -511,7 +511,7 @@ def _control(x, y, z):
     rest = (1 - xz**2)*(1 - yz**2)
     return float(xz), float((xy - xz*yz)/rest**.5) if rest > 1e-12 else np.nan
 
-# %% ../nbs/api/33_coherence.ipynb #9beea4a0
+# %% ../nbs/api/33_coherence.ipynb #6a2c3a7c
 def dimension_coherence(
     dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
     coherence:Coherence, # from `semantic_coherence`, of the same tokens
@@ -527,7 +527,7 @@ def dimension_coherence(
     return DimensionCoherence("positive = low dimensions go with coherent neighbours (low score = coherent)", coherence.graph, r, se,
                               (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x))
 
-# %% ../nbs/api/33_coherence.ipynb #6cef58b8
+# %% ../nbs/api/33_coherence.ipynb #655317fb
 def dimension_tails(
     dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
     coherence:Coherence, # from `semantic_coherence`, of the same tokens
