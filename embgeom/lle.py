@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similarity', 'lle_neighbors']
 
-# %% ../nbs/api/31_lle.ipynb #b5b890ae
+# %% ../nbs/api/31_lle.ipynb #530712da
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from .linalg import nearest_neighbors, row_blocks
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/31_lle.ipynb #77b58135
+# %% ../nbs/api/31_lle.ipynb #97ccc934
 _BATCH = 64 # neighbourhoods solved together, always the same number
 
 def _solve(points, neighbors, ridge):
@@ -34,7 +34,7 @@ def _solve(points, neighbors, ridge):
     w = torch.cholesky_solve(torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor)[..., 0]
     return w / w.sum(1, keepdim=True)
 
-# %% ../nbs/api/31_lle.ipynb #347dd45a
+# %% ../nbs/api/31_lle.ipynb #1943563f
 def _batch_weights(matrix, rows, found, metric, ridge, device):
     "Weights (b, k) of at most `_BATCH` tokens `rows` over their neighbours `found` (b, k)"
     every = np.concatenate([rows[:, None], found], 1)
@@ -43,13 +43,13 @@ def _batch_weights(matrix, rows, found, metric, ridge, device):
     if metric == "cosine": x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
     return _solve(x[:, 0], x[:, 1:], ridge)[:len(rows)].cpu().numpy()
 
-# %% ../nbs/api/31_lle.ipynb #ffbd734f
+# %% ../nbs/api/31_lle.ipynb #164fd189
 def _block_weights(matrix, rows, k, metric, ridge, device):
     "Neighbours and weights, both (b, k), of the tokens `rows`"
     found = nearest_neighbors(matrix, k, rows, metric, device=device)[1]
     return found, np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
 
-# %% ../nbs/api/31_lle.ipynb #19bbe9fc
+# %% ../nbs/api/31_lle.ipynb #0f9d83ca
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbours: sparse rows over the vocabulary, each adding up to one"
@@ -75,7 +75,7 @@ class LLEWeights(Result):
         return pd.DataFrame({"token": [self.tokens[j] for j in i], "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
                              "rank": np.tile(np.arange(1, self.k + 1), len(self.tokens)), "weight": self.weights.ravel()})
 
-# %% ../nbs/api/31_lle.ipynb #c7423c87
+# %% ../nbs/api/31_lle.ipynb #0303885a
 def lle_weights(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
@@ -96,13 +96,13 @@ def lle_weights(
     found, weights = map(np.concatenate, zip(*Parallel()(block(rows[b]) for b in bar)))
     return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
 
-# %% ../nbs/api/31_lle.ipynb #393499f1
+# %% ../nbs/api/31_lle.ipynb #d9573723
 def _unit(w):
     "The sparse rows of `w`, each of length one"
     w = w.to_sparse()
     return sparse.diags_array(1 / np.sqrt(w.power(2).sum(1))) @ w
 
-# %% ../nbs/api/31_lle.ipynb #500d0611
+# %% ../nbs/api/31_lle.ipynb #e6ff9deb
 def _sums(w, m):
     "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
@@ -117,7 +117,7 @@ def _sums(w, m):
     inner, outer, between = inner + rest(total**2, inner), outer + rest(out**2, outer), between + rest(2*total*out, between)
     return np.array([total, out]), np.array(inner + outer + between)
 
-# %% ../nbs/api/31_lle.ipynb #d611b188
+# %% ../nbs/api/31_lle.ipynb #ccc8830e
 def _ways(m, q):
     "In how many ways each class of `_sums` can be met: numbers to divide the products by"
     inner = [m*(m-1)]*2 + [m*(m-1)*(m-2)]*2 + [2*m*(m-1)*(m-2), m*(m-1)*(m-2)*(m-3)]
@@ -125,7 +125,7 @@ def _ways(m, q):
     between = [2*m*(m-1)*q, 2*m*(m-1)*q, 2*m*(m-1)*(m-2)*q]
     return np.array([m*(m-1), m*q], float), np.array(inner + outer + between, float)
 
-# %% ../nbs/api/31_lle.ipynb #6f56e4ad
+# %% ../nbs/api/31_lle.ipynb #0d2fae86
 def _matching_null(a, b, rows):
     "Mean and standard deviation, over random matchings, of the mean product of the sparse rows `a` and `b` of the tokens `rows`"
     m, n = a.shape
@@ -136,7 +136,7 @@ def _matching_null(a, b, rows):
     mean, square = expect(first_a, first_b, first), expect(second_a, second_b, second)
     return mean/m, max(square - mean**2, 0)**.5/m
 
-# %% ../nbs/api/31_lle.ipynb #575b4f30
+# %% ../nbs/api/31_lle.ipynb #5ff65ae8
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
     "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
@@ -154,7 +154,7 @@ class LLESimilarity(Result):
     values: np.ndarray # each token's cosine (m,)
     overlaps: np.ndarray # each token's share of common neighbours (m,)
 
-# %% ../nbs/api/31_lle.ipynb #ee2ef463
+# %% ../nbs/api/31_lle.ipynb #e882f1c6
 def lle_similarity(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
@@ -175,7 +175,7 @@ def lle_similarity(
     return LLESimilarity(*pair.names, values.mean(), values.std(ddof=1)/len(rows)**.5, *_matching_null(a, b, rows), overlaps.mean(),
                          k/(len(pair) - 1), k, len(rows), both[0].tokens, values, overlaps)
 
-# %% ../nbs/api/31_lle.ipynb #8569ad46
+# %% ../nbs/api/31_lle.ipynb #9958a3a0
 def lle_neighbors(
     pair:SpacePair, # two spaces with the same tokens
     token, # key, text or row number
