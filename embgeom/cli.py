@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/api/60_cli.ipynb #b803c287
+# %% ../nbs/api/60_cli.ipynb #c9568ed8
 import argparse
 import sys
 import time
@@ -14,43 +14,43 @@ from . import __version__
 from .pocket import NAMES
 from .report import check_out, compare
 
-# %% ../nbs/api/60_cli.ipynb #ffcbb61c
+# %% ../nbs/api/60_cli.ipynb #47aff812
 try: import resource
 except ImportError: resource = None  # Windows has none
 
-# %% ../nbs/api/60_cli.ipynb #eee6a25e
+# %% ../nbs/api/60_cli.ipynb #45dbebc2
 def _parser():
     "The commands and their options"
     parser = argparse.ArgumentParser(prog="embgeom", description="Measure how alike the token embeddings of language models are.")
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="demo | compare")
     demo = commands.add_parser("demo", help="compare the three models that come with the package")
-    demo.add_argument("--full", action="store_true", help="everything, on all tokens")
     pair = commands.add_parser("compare", help="compare two or more models")
     pair.add_argument("models", nargs="+", metavar="MODEL", help=f"a folder, a hub id, or one of {', '.join(NAMES)}")
     pair.add_argument("--role", choices=["input", "output"], default="input", help="token embeddings (input, the default) or unembeddings (output)")
     for command, page in ((demo, "embgeom-demo.html"), (pair, "embgeom-compare.html")):
+        command.add_argument("--full", action="store_true", help="the local analyses on all tokens instead of a sample, and a split by kind of token")
         command.add_argument("--out", default=page, metavar="FILE", help=f"the page to write (default {page})")
     return parser
 
-# %% ../nbs/api/60_cli.ipynb #651265e9
+# %% ../nbs/api/60_cli.ipynb #8fcc85e8
 def _peak_memory():
     "The most memory this process has held, as text; nothing where the system does not say"
     if resource is None: return ""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB"
 
-# %% ../nbs/api/60_cli.ipynb #a1ebba1b
+# %% ../nbs/api/60_cli.ipynb #0379a8cc
 def _run(args):
     "Compare, print, write the page"
     start, out = time.perf_counter(), check_out(args.out)
-    found = compare(*(NAMES if args.command == "demo" else args.models), role=getattr(args, "role", "input"),
-                    strata=args.command == "compare" or args.full)
+    models, role = (NAMES, "input") if args.command == "demo" else (args.models, args.role)
+    found = compare(*models, role=role, **(dict(sample=None, strata=True) if args.full else {}))
     print(found.text(), flush=True)
     page = found.save(out)
     print(f"\nThe same with charts: {page} (open it in a browser). Took {time.perf_counter() - start:.1f} s{_peak_memory()}.")
 
-# %% ../nbs/api/60_cli.ipynb #eb16603a
+# %% ../nbs/api/60_cli.ipynb #6b33e7a5
 def main(
     argv=None, # the words after `embgeom`; those of the command line where None
 ) -> int: # 0 if all went well, 1 if not

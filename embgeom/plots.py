@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLORS', 'enable_pictures', 'density_chart', 'distribution_chart', 'overlaid_chart', 'matrix_chart']
 
-# %% ../nbs/api/03_plots.ipynb #73a36588
+# %% ../nbs/api/03_plots.ipynb #4c56b150
 import hashlib
 import json
 from io import BytesIO
@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/api/03_plots.ipynb #b65fb6b9
+# %% ../nbs/api/03_plots.ipynb #5ca79094
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
     chart = alt.Chart.from_dict(spec)
@@ -24,28 +24,28 @@ def _html_and_png(spec, **kw):
     html = chart.to_html(fullhtml=False, template="universal", output_div=div)
     return {"text/html": html, "image/png": png.getvalue(), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
 
-# %% ../nbs/api/03_plots.ipynb #78495791
+# %% ../nbs/api/03_plots.ipynb #9f1aa8a2
 def enable_pictures():
     "Show altair charts in this notebook as scripts with a PNG beside them"
     alt.renderers.register("embgeom", _html_and_png)
     alt.renderers.enable("embgeom")
 
-# %% ../nbs/api/03_plots.ipynb #1ec65c6e
+# %% ../nbs/api/03_plots.ipynb #2f011236
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
 
-# %% ../nbs/api/03_plots.ipynb #68940d0f
+# %% ../nbs/api/03_plots.ipynb #3e0e81b6
 def _titled(chart, title):
     "`chart` with `title`, which is its description too"
     return chart.properties(title=alt.TitleParams(title, anchor="start"), description=title if isinstance(title, str) else " ".join(title))
 
-# %% ../nbs/api/03_plots.ipynb #d8b5a2a8
+# %% ../nbs/api/03_plots.ipynb #19fece7c
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
     return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
 
-# %% ../nbs/api/03_plots.ipynb #43d00db9
+# %% ../nbs/api/03_plots.ipynb #1dd9f319
 def density_chart(
     x, # first numbers (n,)
     y, # second numbers (n,)
@@ -66,7 +66,7 @@ def density_chart(
         tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #7b565829
+# %% ../nbs/api/03_plots.ipynb #b61316ca
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
@@ -74,7 +74,7 @@ def _ends(values, labels, n):
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
     return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
 
-# %% ../nbs/api/03_plots.ipynb #c9fb64cc
+# %% ../nbs/api/03_plots.ipynb #fdaf829e
 def distribution_chart(
     values, # one number for each token (n,); NaN are left out
     labels, # the tokens' labels (n,)
@@ -102,7 +102,7 @@ def distribution_chart(
         tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
     return _titled(alt.hconcat(bars, ends), title)
 
-# %% ../nbs/api/03_plots.ipynb #1eb99818
+# %% ../nbs/api/03_plots.ipynb #f4baf08d
 def overlaid_chart(
     values, # name -> numbers (n,)
     value_title="value", # what the numbers are
@@ -121,7 +121,7 @@ def overlaid_chart(
         tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #714850d9
+# %% ../nbs/api/03_plots.ipynb #fb94971b
 def matrix_chart(
     frame, # a row for each cell
     x, # column that names the cell's column

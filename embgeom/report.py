@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_space', 'LocalGeometry', 'local_geometry', 'Comparison', 'compare', 'write_page', 'check_out']
 
-# %% ../nbs/api/50_report.ipynb #7ff87e46
+# %% ../nbs/api/50_report.ipynb #a9e7e24e
 import html
 import json
 import os
@@ -29,7 +29,7 @@ from .similarity import SimilarityMatrix, common_tokens, global_similarity, samp
 from .spaces import EmbeddingSpace, SpacePair, token_label
 from .vocab import STRATA, by_stratum, token_strata
 
-# %% ../nbs/api/50_report.ipynb #55efc1d1
+# %% ../nbs/api/50_report.ipynb #d034d864
 def as_space(
     model, # an EmbeddingSpace, the name of a bundled model, a folder, a hub id, or a loaded transformers model
     role="input", # "input" (token embeddings) or "output" (unembeddings)
@@ -39,7 +39,7 @@ def as_space(
     if isinstance(model, str) and model in NAMES and not Path(model).exists(): return load_space(path(model), role, name=model)
     return load_space(model, role)
 
-# %% ../nbs/api/50_report.ipynb #3e8574ea
+# %% ../nbs/api/50_report.ipynb #07d492da
 @dataclass(frozen=True, eq=False)
 class LocalGeometry:
     "What was found around single tokens: for each space, and for each two"
@@ -50,13 +50,13 @@ class LocalGeometry:
     coherence: tuple # Coherence of each space; None where WordNet knows too few of the tokens
     link: tuple # DimensionCoherence of each space; None likewise
 
-# %% ../nbs/api/50_report.ipynb #1f984d2e
+# %% ../nbs/api/50_report.ipynb #69c1b0f5
 def _or_none(analysis, *args, **kwargs):
     "What `analysis` gives, or None where it cannot be done on these tokens"
     try: return analysis(*args, **kwargs)
     except ValueError: return None
 
-# %% ../nbs/api/50_report.ipynb #1f96a917
+# %% ../nbs/api/50_report.ipynb #86b0180d
 def local_geometry(
     spaces, # EmbeddingSpaces with the same tokens
     sample=400, # how many tokens to look at, drawn at random; all where None
@@ -75,7 +75,7 @@ def local_geometry(
     link = tuple(c and _or_none(dimension_coherence, d, c) for d, c in zip(dimension, coherence))
     return LocalGeometry(rows, lle, dimension, tuple(correlate_dimensions(dimension[i], dimension[j]) for i, j in pairs), coherence, link)
 
-# %% ../nbs/api/50_report.ipynb #5afeba40
+# %% ../nbs/api/50_report.ipynb #04ebe36f
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
     "What `compare` found: prints as text, shows as charts, saves as a page"
@@ -118,7 +118,7 @@ class Comparison(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/50_report.ipynb #3d7cdebd
+# %% ../nbs/api/50_report.ipynb #4d7e9744
 def compare(
     *models, # two or more: EmbeddingSpaces, names of bundled models, folders, hub ids, loaded transformers models
     role="input", # "input" (token embeddings) or "output" (unembeddings)
@@ -136,34 +136,34 @@ def compare(
     return Comparison(tuple(spaces), tuple(map(len, loaded)), similarity_matrix(spaces, device=device), own, local,
                       _strata_frame(pairs) if strata else None)
 
-# %% ../nbs/api/50_report.ipynb #79766935
+# %% ../nbs/api/50_report.ipynb #59f6f406
 def _strata_frame(pairs):
     "Global similarity of each pair by kind of token"
     frames = [by_stratum(global_similarity, p) for p in pairs]
     return pd.concat(frames, ignore_index=True)[["source", "target", "stratum", "n_tokens", "pearson", "stderr", "pearson_centered",
                                                  "stderr_centered", "null_std_centered", "note"]].dropna(subset=["pearson"])
 
-# %% ../nbs/api/50_report.ipynb #fc461696
+# %% ../nbs/api/50_report.ipynb #edab07fa
 def _ends_by_name(values, tokens, n=8):
     "Labels of the `n` tokens with the highest and the lowest values"
     order = np.argsort(-values, kind="stable")
     name = lambda rows: " ".join(token_label(tokens[i]) for i in rows)
     return name(order[:n]), name(order[::-1][:n])
 
-# %% ../nbs/api/50_report.ipynb #0121897a
+# %% ../nbs/api/50_report.ipynb #880bc1a8
 def _with_stderr(value, stderr):
     "A value and its standard error with as many decimals as the error warrants"
-    decimals = int(np.clip(1 - np.floor(np.log10(max(stderr, 1e-12))), 2, 6))
+    decimals = int(np.clip(1 - np.floor(np.log10(max(stderr, 1e-12))), 2, 4))
     return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
 
-# %% ../nbs/api/50_report.ipynb #ae608da9
+# %% ../nbs/api/50_report.ipynb #fca2577b
 def _models_text(found):
     "A line for each model"
     width = max(map(len, found.names))
     return [f"  {s.name:<{width}}  {n:>9,} tokens x {s.dim:>5,} dimensions{f' ({s.role} matrix)' if s.role else ''}"
             for s, n in zip(found.spaces, found.sizes)]
 
-# %% ../nbs/api/50_report.ipynb #4c73aa85
+# %% ../nbs/api/50_report.ipynb #717679eb
 def _similarity_text(found):
     "The correlations as a table, a line for each two models"
     rows = [("", "raw", "centred", "chance (raw, centred)")]
@@ -172,7 +172,7 @@ def _similarity_text(found):
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
 
-# %% ../nbs/api/50_report.ipynb #3b1f74b2
+# %% ../nbs/api/50_report.ipynb #0f75f2b8
 def _ends_text(found):
     "The tokens at both ends, for each two models"
     lines = []
@@ -181,21 +181,21 @@ def _ends_text(found):
         lines += [f"  {r.source} & {r.target}", f"    most alike:       {alike}", f"    most differently: {different}"]
     return lines
 
-# %% ../nbs/api/50_report.ipynb #ae2f1426
+# %% ../nbs/api/50_report.ipynb #a70f36bb
 def _strata_text(found):
     "The centred correlation of each two models by kind of token"
     rows = [f"  {r.source} & {r.target}, {r.stratum} ({r.n_tokens:,} tokens): {_with_stderr(r.pearson_centered, r.stderr_centered)}"
             for r in found.strata.itertuples()]
     return ["", "By kind of token, among tokens of that kind alone (centred):", *rows]
 
-# %% ../nbs/api/50_report.ipynb #cea5152d
+# %% ../nbs/api/50_report.ipynb #33513f8c
 def _mean_by_kind(result):
     "Mean and standard error of the values of `result` for each kind of token that has at least ten"
     kinds = token_strata(result.tokens)
     groups = {kind: result.values[kinds == kind] for kind in STRATA}
     return {kind: (v.mean(), v.std(ddof=1)/len(v)**.5, len(v)) for kind, v in groups.items() if len(v) >= 10}
 
-# %% ../nbs/api/50_report.ipynb #2cda3a0b
+# %% ../nbs/api/50_report.ipynb #711f6b58
 def _lle_text(local):
     "LLE similarity of each two models, and by kind of token"
     lines = [f"Neighbourhoods: cosine of the tokens' LLE weights over their {local.lle[0].k} nearest neighbours (1: the same, in the same mixture)"]
@@ -204,7 +204,7 @@ def _lle_text(local):
         lines += ["    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in _mean_by_kind(r).items())]
     return lines
 
-# %% ../nbs/api/50_report.ipynb #a2c1ce14
+# %% ../nbs/api/50_report.ipynb #dac7ab98
 def _dimension_text(local):
     "Intrinsic dimension of each model, their correlations, and coherence"
     d = local.dimension[0]
@@ -213,7 +213,7 @@ def _dimension_text(local):
     lines += [f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f}" for r in local.dimensions]
     return lines
 
-# %% ../nbs/api/50_report.ipynb #e305b632
+# %% ../nbs/api/50_report.ipynb #4ecfbabf
 def _coherence_text(local):
     "Coherence of each model, and whether it goes with the dimension"
     lines = ["Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbours (low: they belong together)"]
@@ -223,13 +223,13 @@ def _coherence_text(local):
         if link: lines.append(f"    correlation with the dimension: {_with_stderr(link.pearson, link.stderr)}; chance 0 ± {link.null_std:.4f}")
     return lines
 
-# %% ../nbs/api/50_report.ipynb #e26d1c80
+# %% ../nbs/api/50_report.ipynb #4c6e25a3
 def _local_text(local, n):
     "All text of the local geometry"
     which = "all tokens" if len(local.rows) == n else f"a sample of {len(local.rows):,} tokens"
     return ["", f"Around single tokens, on {which}:", "", *_lle_text(local), "", *_dimension_text(local), "", *_coherence_text(local)]
 
-# %% ../nbs/api/50_report.ipynb #922b44cc
+# %% ../nbs/api/50_report.ipynb #98a6fc1d
 def _text(found):
     "All the text of a comparison"
     sim = found.similarity
@@ -242,14 +242,14 @@ def _text(found):
     lines += _local_text(found.local, sim.n_tokens) if found.local is not None else []
     return "\n".join(lines)
 
-# %% ../nbs/api/50_report.ipynb #1c196a01
+# %% ../nbs/api/50_report.ipynb #03e56162
 def _matrix_frame(sim):
     "The two matrices of correlations as one long frame"
     kinds = (("raw", sim.pearson), ("centred", sim.pearson_centered))
     return pd.DataFrame([(a, b, table[i, j], kind) for kind, table in kinds
                          for i, a in enumerate(sim.names) for j, b in enumerate(sim.names)], columns=["model", "other", "similarity", "kind"])
 
-# %% ../nbs/api/50_report.ipynb #c59bb1af
+# %% ../nbs/api/50_report.ipynb #7f46fa78
 def _pair_charts(pair, result, own):
     "The two charts of one pair of models"
     a, b = pair.names
@@ -259,7 +259,7 @@ def _pair_charts(pair, result, own):
     spread = distribution_chart(own, [token_label(t) for t in pair.tokens], "similarity", f"Each token's own similarity, {a} & {b} (centred)")
     return [density, spread]
 
-# %% ../nbs/api/50_report.ipynb #79326d91
+# %% ../nbs/api/50_report.ipynb #d4648d6e
 def _local_charts(local):
     "Three kinds of charts: LLE by token, dimension by model, dimension against coherence"
     lle = [distribution_chart(r.values, [token_label(t) for t in r.tokens], "cosine of LLE weights",
@@ -271,13 +271,13 @@ def _local_charts(local):
              for d, c, link in zip(local.dimension, local.coherence, local.link) if link]
     return [*lle, widths, *links]
 
-# %% ../nbs/api/50_report.ipynb #09f91d36
+# %% ../nbs/api/50_report.ipynb #a4434a23
 def _known(x, y):
     "The places where both `x` and `y` are numbers"
     both = np.isfinite(x) & np.isfinite(y)
     return x[both], y[both]
 
-# %% ../nbs/api/50_report.ipynb #2ec426c2
+# %% ../nbs/api/50_report.ipynb #7744a238
 def _charts(found):
     "One picture for all models, two for each pair, and those of the local geometry"
     sim = found.similarity
@@ -285,7 +285,7 @@ def _charts(found):
     for pair, result, own in zip(found.pairs, sim.results, found.own): charts += _pair_charts(pair, result, own)
     return charts + (_local_charts(found.local) if found.local is not None else [])
 
-# %% ../nbs/api/50_report.ipynb #b82e12c2
+# %% ../nbs/api/50_report.ipynb #7cb7cbcb
 _page = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
@@ -293,7 +293,7 @@ _page = Template("""<!DOCTYPE html>
  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff }
  pre, .table { overflow-x: auto } pre { font-size: 13px; background: #f5f5f5; padding: 1rem }
  table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
- .chart { overflow-x: auto; margin: 2rem 0 } footer { color: #555; font-size: 14px }
+ .chart.vega-embed { display: block; overflow-x: auto; margin: 2rem 0 } footer { color: #555; font-size: 14px }
 </style></head><body>
 <h1>$title</h1>
 <p>$lead</p>
@@ -305,13 +305,13 @@ $charts
 <script>for (const chart of document.querySelectorAll(".chart")) vegaEmbed(chart, JSON.parse(chart.nextElementSibling.textContent), {actions: false, renderer: "svg"});</script>
 </body></html>""")
 
-# %% ../nbs/api/50_report.ipynb #b0c4ba48
+# %% ../nbs/api/50_report.ipynb #890cf359
 def _page_charts(charts):
     "Each chart's place and its specification; `<` is escaped so that no token can end the script"
     safe = lambda chart: json.dumps(chart.to_dict()).replace("<", "\\u003c")
     return "\n".join(f'<div class="chart"></div><script type="application/json">{safe(c)}</script>' for c in charts)
 
-# %% ../nbs/api/50_report.ipynb #0116cf38
+# %% ../nbs/api/50_report.ipynb #19420968
 def _page_table(found):
     "The correlations as an HTML table"
     table = pd.DataFrame({"models": [f"{r.source} & {r.target}" for r in found.similarity.results]} | {
@@ -320,7 +320,7 @@ def _page_table(found):
         "chance (centred)": [f"0 ± {r.null_std_centered:.4f}" for r in found.similarity.results]})
     return table.to_html(index=False, border=0)
 
-# %% ../nbs/api/50_report.ipynb #911416ac
+# %% ../nbs/api/50_report.ipynb #ccc17aed
 def write_page(
     out, # file to write
     title, # heading of the page
@@ -339,7 +339,7 @@ def write_page(
     os.replace(part, out)
     return out
 
-# %% ../nbs/api/50_report.ipynb #30f4dcf0
+# %% ../nbs/api/50_report.ipynb #a4eb2714
 def check_out(
     out, # file to write later
 ) -> Path: # the same
@@ -350,7 +350,7 @@ def check_out(
     if not os.access(out.absolute().parent, os.W_OK): raise ValueError(f"The page cannot be written to {out}: no permission to write in {out.absolute().parent}.")
     return out
 
-# %% ../nbs/api/50_report.ipynb #77f5c07b
+# %% ../nbs/api/50_report.ipynb #5dc4c9cf
 def _save_page(found, out):
     "The page of a comparison"
     sim = found.similarity

@@ -6,7 +6,7 @@
 __all__ = ['GlobalSimilarity', 'global_similarity', 'token_similarity', 'SimilarityMatrix', 'common_tokens', 'similarity_matrix',
            'linear_cka', 'NeighborOverlap', 'neighbor_overlap', 'CosineSample', 'sample_cosines']
 
-# %% ../nbs/api/30_similarity.ipynb #f34169da
+# %% ../nbs/api/30_similarity.ipynb #0d5376a8
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -19,19 +19,19 @@ from .linalg import nearest_neighbors, row_blocks, second_moments, unit_rows, wo
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair
 
-# %% ../nbs/api/30_similarity.ipynb #d645e65c
+# %% ../nbs/api/30_similarity.ipynb #60151d06
 def _column_mean(matrix, block_size=8192):
     "Mean of the rows of `matrix`, in double precision"
     return sum(matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)) / len(matrix)
 
-# %% ../nbs/api/30_similarity.ipynb #7a837f97
+# %% ../nbs/api/30_similarity.ipynb #edbe364d
 def _unit_blocks(pair, centered, device):
     "For each side of `pair`, the function that turns a block of its matrix into unit rows"
     matrices = pair.source.matrix, pair.target.matrix
     dtype = torch.float64 if len(pair) < 4096 else working_dtype(*matrices)
     return [partial(unit_rows, mean=_column_mean(m) if centered else None, dtype=dtype, device=device) for m in matrices]
 
-# %% ../nbs/api/30_similarity.ipynb #9222ce6c
+# %% ../nbs/api/30_similarity.ipynb #6ec725aa
 @dataclass(frozen=True)
 class _Sums:
     "Means of c and c' over pairs i<j, and sums of their squares and products about those means"
@@ -45,7 +45,7 @@ class _Sums:
     @property
     def pearson(self): return self.cd / (self.cc*self.dd)**.5
 
-# %% ../nbs/api/30_similarity.ipynb #30face3b
+# %% ../nbs/api/30_similarity.ipynb #83c926ef
 def _pair_sums(moments):
     "`_Sums` from the second moments of the unit rows"
     squares_x, squares_y = moments.source_squares, moments.target_squares
@@ -59,12 +59,12 @@ def _pair_sums(moments):
         raise ValueError(f"All cosines between the tokens of the {'source' if cc <= dd else 'target'} are the same, so nothing can correlate with them.")
     return _Sums(n, c, d, cc, dd, total(moments.cross, squares_x*squares_y) - pairs*c*d)
 
-# %% ../nbs/api/30_similarity.ipynb #7ccd7829
+# %% ../nbs/api/30_similarity.ipynb #7a05f853
 def _row_form(x, matrix, y):
     "x_i' M y_i for each row"
     return ((x @ matrix.to(x.dtype)) * y).sum(1).double()
 
-# %% ../nbs/api/30_similarity.ipynb #e8ae2226
+# %% ../nbs/api/30_similarity.ipynb #d9c1ce9a
 def _token_sums(pair, prepare, moments, sums, block_size=2048):
     "For each token, sums over the others of c, c', c^2, c'^2 and cc' about the means over pairs: (5, n)"
     out = np.empty((5, len(pair)))
@@ -78,7 +78,7 @@ def _token_sums(pair, prepare, moments, sums, block_size=2048):
     a, b, m, c, d = out[0].copy(), out[1].copy(), sums.n - 1, sums.mean_c, sums.mean_d
     return out - np.stack([m*c + 0*a, m*d + 0*a, 2*c*a - m*c*c, 2*d*b - m*d*d, c*b + d*a - m*c*d])
 
-# %% ../nbs/api/30_similarity.ipynb #1eba1725
+# %% ../nbs/api/30_similarity.ipynb #de52d615
 def _measure(pair, centered, device, per_token):
     "The `_Sums` of `pair` and, if asked for, its per-token sums"
     if len(pair) < 4: raise ValueError(f"Global similarity needs at least 4 common tokens; this pair has {len(pair)}.")
@@ -87,7 +87,7 @@ def _measure(pair, centered, device, per_token):
     sums = _pair_sums(moments)
     return sums, _token_sums(pair, prepare, moments, sums) if per_token else None
 
-# %% ../nbs/api/30_similarity.ipynb #af266d10
+# %% ../nbs/api/30_similarity.ipynb #4df4d776
 def _jackknife(sums, tokens):
     "Delete-one jackknife standard error of the correlation"
     a, b, aa, bb, ab = tokens
@@ -95,7 +95,7 @@ def _jackknife(sums, tokens):
     r = (sums.cd - ab - a*b/pairs) / np.sqrt((sums.cc - aa - a*a/pairs)*(sums.dd - bb - b*b/pairs))
     return float(np.sqrt((sums.n-1)/sums.n * ((r - r.mean())**2).sum()))
 
-# %% ../nbs/api/30_similarity.ipynb #fc453fd0
+# %% ../nbs/api/30_similarity.ipynb #a6c31ebd
 def _mantel_std(sums, tokens):
     "Standard deviation of the correlation over all ways to match the rows"
     n, (a, b) = sums.n, tokens[:2]
@@ -104,7 +104,7 @@ def _mantel_std(sums, tokens):
     variance = 2*a2*b2/f2 + 4*(a3-a2)*(b3-b2)/f3 + (2*a2-4*a3)*(2*b2-4*b3)/f4
     return float(np.sqrt(variance/(a2*b2)))
 
-# %% ../nbs/api/30_similarity.ipynb #ca269d1f
+# %% ../nbs/api/30_similarity.ipynb #54c92cfd
 @dataclass(frozen=True, repr=False)
 class GlobalSimilarity(Result):
     "Correlation of the pairwise cosines of two spaces, raw and centred, with errors and nulls (arXiv 2503.21073)"
@@ -121,7 +121,7 @@ class GlobalSimilarity(Result):
     n_tokens: int # tokens compared
     n_pairs: int # pairs of tokens
 
-# %% ../nbs/api/30_similarity.ipynb #f2fcdafa
+# %% ../nbs/api/30_similarity.ipynb #b46e4052
 def _with_error(pair, centered, uncertainty, device):
     "The four numbers of one kind: correlation, standard error, interval, null spread"
     sums, tokens = _measure(pair, centered, device, uncertainty)
@@ -129,7 +129,7 @@ def _with_error(pair, centered, uncertainty, device):
     se = _jackknife(sums, tokens)
     return sums.pearson, se, (sums.pearson - 1.96*se, sums.pearson + 1.96*se), _mantel_std(sums, tokens)
 
-# %% ../nbs/api/30_similarity.ipynb #7c1a4df9
+# %% ../nbs/api/30_similarity.ipynb #49df430a
 def global_similarity(
     pair:SpacePair, # two spaces with the same tokens
     uncertainty=True, # with standard errors and nulls (a second pass); else the two correlations alone
@@ -140,7 +140,7 @@ def global_similarity(
     n = len(pair)
     return GlobalSimilarity(*pair.names, *raw, *centered, n, n*(n-1)//2)
 
-# %% ../nbs/api/30_similarity.ipynb #5f43ac94
+# %% ../nbs/api/30_similarity.ipynb #5c281f63
 def token_similarity(
     pair:SpacePair, # two spaces with the same tokens
     centered=False, # subtract each matrix's column mean first
@@ -151,7 +151,7 @@ def token_similarity(
     m = sums.n - 1
     with np.errstate(invalid="ignore"): return (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
 
-# %% ../nbs/api/30_similarity.ipynb #1fc77cb4
+# %% ../nbs/api/30_similarity.ipynb #19806b03
 @dataclass(frozen=True, repr=False)
 class SimilarityMatrix(Result):
     "Global similarity between every two of several spaces, over the tokens common to all"
@@ -167,7 +167,7 @@ class SimilarityMatrix(Result):
         "A row for each two spaces"
         return pd.concat([r.to_frame() for r in self.results], ignore_index=True)
 
-# %% ../nbs/api/30_similarity.ipynb #a17769dd
+# %% ../nbs/api/30_similarity.ipynb #c05ccde4
 def common_tokens(
     spaces, # EmbeddingSpace, two or more
 ) -> list: # the same spaces cut to the tokens that all have, in the order of the first
@@ -177,7 +177,7 @@ def common_tokens(
     order = [t for t in spaces[0].tokens if t in common]
     return [s.subset(order) for s in spaces]
 
-# %% ../nbs/api/30_similarity.ipynb #5c09bf1f
+# %% ../nbs/api/30_similarity.ipynb #d3ea0da4
 def similarity_matrix(
     spaces, # EmbeddingSpace, two or more
     uncertainty=True, # with standard errors and nulls
@@ -194,7 +194,7 @@ def similarity_matrix(
         centered[i, j] = centered[j, i] = r.pearson_centered
     return SimilarityMatrix(tuple(s.name for s in spaces), raw, centered, len(spaces[0]), tuple(results))
 
-# %% ../nbs/api/30_similarity.ipynb #c2246119
+# %% ../nbs/api/30_similarity.ipynb #28e9768a
 def _unbiased_hsic(cross, x, y, n):
     "Unbiased HSIC of kernels XX' and YY' from X'Y and, per side, (row sums, diagonal) of the kernel"
     (kx, dx), (ky, dy) = x, y
@@ -202,7 +202,7 @@ def _unbiased_hsic(cross, x, y, n):
     ones = float((kx - dx).sum()) * float((ky - dy).sum()) / ((n-1)*(n-2))
     return (trace + ones - 2/(n-2)*float((kx - dx) @ (ky - dy))) / (n*(n-3))
 
-# %% ../nbs/api/30_similarity.ipynb #c6b9139e
+# %% ../nbs/api/30_similarity.ipynb #ca2d19c8
 def linear_cka(
     pair:SpacePair, # two spaces with the same tokens
     debiased=False, # with the unbiased estimator of HSIC
@@ -219,7 +219,7 @@ def linear_cka(
     hsic = _unbiased_hsic(m.cross, x, y, n)
     return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n))**.5
 
-# %% ../nbs/api/30_similarity.ipynb #ba65ecb6
+# %% ../nbs/api/30_similarity.ipynb #cb8bca80
 @dataclass(frozen=True, repr=False)
 class NeighborOverlap(Result):
     "Share of common nearest neighbours, per token and on average"
@@ -230,7 +230,7 @@ class NeighborOverlap(Result):
     tokens: tuple # keys
     values: np.ndarray # each token's share (n,)
 
-# %% ../nbs/api/30_similarity.ipynb #deff1246
+# %% ../nbs/api/30_similarity.ipynb #997e2677
 def neighbor_overlap(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
@@ -241,7 +241,7 @@ def neighbor_overlap(
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
     return NeighborOverlap(values.mean(), values.std(ddof=1)/len(values)**.5, k/(len(values)-1), k, pair.tokens, values)
 
-# %% ../nbs/api/30_similarity.ipynb #e73e5198
+# %% ../nbs/api/30_similarity.ipynb #cc7da228
 @dataclass(frozen=True, repr=False)
 class CosineSample(Result):
     "The tables of cosines of some tokens in both spaces"
@@ -256,7 +256,7 @@ class CosineSample(Result):
         return pd.DataFrame({"first": [self.tokens[k] for k in i], "second": [self.tokens[k] for k in j],
                              "source": self.source[i, j], "target": self.target[i, j]})
 
-# %% ../nbs/api/30_similarity.ipynb #63417c87
+# %% ../nbs/api/30_similarity.ipynb #19c798a9
 def sample_cosines(
     pair:SpacePair, # two spaces with the same tokens
     tokens=None, # which (keys, texts or row numbers); a random sample of `n` where None
