@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['row_blocks', 'unit_rows', 'Moments', 'working_dtype', 'second_moments', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #1a420a1b
+# %% ../nbs/api/01_linalg.ipynb #e8eb3919
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-# %% ../nbs/api/01_linalg.ipynb #5e60d18b
+# %% ../nbs/api/01_linalg.ipynb #b0921024
 def row_blocks(
     n, # how many rows
     size, # at most so many in a block
@@ -23,7 +23,7 @@ def row_blocks(
     "The blocks of at most `size` rows, in order"
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
-# %% ../nbs/api/01_linalg.ipynb #df6a5e7b
+# %% ../nbs/api/01_linalg.ipynb #6073892c
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -39,7 +39,7 @@ def unit_rows(
                          "they have no direction. Leave them out.")
     return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #98ef90fe
+# %% ../nbs/api/01_linalg.ipynb #5cbc578d
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
@@ -51,14 +51,14 @@ class Moments:
     source_squares: torch.Tensor # squared length of each row of X (n,)
     target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #96897bb0
+# %% ../nbs/api/01_linalg.ipynb #6a4c32c5
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #1e228845
+# %% ../nbs/api/01_linalg.ipynb #4d3fac04
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
@@ -76,7 +76,7 @@ def second_moments(
         for s, rows in zip(squares, (x, y)): s.append(rows.double().square().sum(1))
     return Moments(*sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #10b4d290
+# %% ../nbs/api/01_linalg.ipynb #f5124d62
 @dataclass(frozen=True)
 class _Table:
     "A matrix made ready for scoring its rows against one another; larger scores are nearer"
@@ -94,7 +94,7 @@ class _Table:
     @property
     def index_bits(self): return len(self.matrix).bit_length()
 
-# %% ../nbs/api/01_linalg.ipynb #82966996
+# %% ../nbs/api/01_linalg.ipynb #4af794f0
 def _table(matrix, metric, single, device, block=1024):
     "The `_Table` of `matrix`, for products in single precision if `single`"
     (n, d), blocks = matrix.shape, row_blocks(len(matrix), block)
@@ -107,7 +107,7 @@ def _table(matrix, metric, single, device, block=1024):
     half_squares = (lengths**2/2).astype(rows.dtype)
     return _Table(matrix, metric, lengths, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
 
-# %% ../nbs/api/01_linalg.ipynb #faa32c76
+# %% ../nbs/api/01_linalg.ipynb #6c9abf5c
 def _score_block(table, a, b, rough=False, out=None):
     "Scores of the rows `a` with the rows `b` (slices or row numbers), by one product (into `out`); in single precision if `rough`"
     x, y = table.rows[a], table.rows[b]
@@ -119,7 +119,7 @@ def _score_block(table, a, b, rough=False, out=None):
         scores -= table.half_squares[b]
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #f1e95353
+# %% ../nbs/api/01_linalg.ipynb #a7ed6905
 def _pair_scores(table, i, j, most=2**17):
     "Scores of the rows `i` with the rows `j`, pair by pair in double precision"
     out, lengths = np.empty(len(i)), table.lengths
@@ -128,7 +128,7 @@ def _pair_scores(table, i, j, most=2**17):
         out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if table.metric == "cosine" else -((x - y)**2).sum(1)/2
     return out
 
-# %% ../nbs/api/01_linalg.ipynb #0d595696
+# %% ../nbs/api/01_linalg.ipynb #52a250e7
 _STRIDE = 16
 
 def _rank(n, k):
@@ -137,7 +137,7 @@ def _rank(n, k):
     rank = int(k/_STRIDE + 3*(k/_STRIDE)**.5 + 4)
     return rank, int(_STRIDE*(rank + 3*rank**.5 + 3))
 
-# %% ../nbs/api/01_linalg.ipynb #f45de5e1
+# %% ../nbs/api/01_linalg.ipynb #d16c3020
 def _thresholds(table, k, queries):
     "For each of the rows `queries`, a score that its best `k`, and few others, should pass"
     rank, _ = _rank(len(table.matrix), k)
@@ -147,7 +147,7 @@ def _thresholds(table, k, queries):
     scores.partition(place, axis=1)
     return scores[:, place] - 2.*table.bound
 
-# %% ../nbs/api/01_linalg.ipynb #49ebaf77
+# %% ../nbs/api/01_linalg.ipynb #27db6518
 class _Candidates:
     "What passes the `thresholds` of some rows, as packed numbers; `room` of them a row"
     def __init__(self, table, thresholds, room):
@@ -166,7 +166,7 @@ class _Candidates:
             self.count[first:last] += np.diff(starts)
         place = np.arange(len(rows)) + shift[rows - first]
         if place.max() >= self.keys.shape[1]: rows, columns, packed, place = (v[place < self.keys.shape[1]] for v in (rows, columns, packed, place))
-        self.keys[rows, place] = packed | columns
+        self.keys.ravel()[rows*self.keys.shape[1] + place] = packed | columns
 
     def best(self, part):
         "Scores, falling, and columns of the candidates of the rows `part`"
@@ -175,15 +175,16 @@ class _Candidates:
         keys.sort(axis=1)
         return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
 
-# %% ../nbs/api/01_linalg.ipynb #0c4dfd74
+# %% ../nbs/api/01_linalg.ipynb #763e7bba
 def _sift_tile(candidates, scores, rows, columns, both):
     "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of all; and the other way round, if `both`"
     width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
     passes = scores > limits[:, None]
     if both: passes |= scores > across
     hit = np.flatnonzero(passes)
-    row, column = np.divmod(hit, width)
-    score = scores.ravel()[hit]
+    row = hit // width
+    column = hit - row*width
+    score = scores.ravel().take(hit)
     packed = (score.astype(np.float64)*-candidates.scale).astype(np.int64) << candidates.bits
     if not both: return candidates.add(row + rows.start, column + columns.start, packed)
     kept = np.flatnonzero(score > limits[row])
@@ -192,29 +193,36 @@ def _sift_tile(candidates, scores, rows, columns, both):
     kept = kept[np.argsort(column[kept].astype(np.int16), kind="stable")]  # a radix sort: linear
     candidates.add(column[kept] + columns.start, row[kept] + rows.start, packed[kept])
 
-# %% ../nbs/api/01_linalg.ipynb #f21cc97a
+# %% ../nbs/api/01_linalg.ipynb #9e927048
+def _doubtful(table, scores, near, last, ordered):
+    "Which of the computed `scores` (m, c) must be computed again"
+    margin = 2*table.bound
+    if not ordered: return near & (scores <= last + margin)
+    doubt = near & (table.single | (scores > (table.metric == "cosine") - 5e5*margin))  # in double, distances near zero
+    tight = np.diff(scores, axis=1) >= -margin
+    doubt[:, 1:] |= tight
+    doubt[:, :-1] |= tight
+    return doubt & near
+
+# %% ../nbs/api/01_linalg.ipynb #d38147cf
 def _settle(table, scores, found, queries, k, ordered):
-    "The `k` best of the candidates `found` (m, c) with computed `scores`, in exact order (as a set, unless `ordered`)"
-    last, margin = scores[:, [k-1]], 2*table.bound
-    near = scores >= last - margin
+    "The `k` best of the candidates `found` (m, c) with computed `scores`; in exact order if `ordered`"
+    last = scores[:, [k-1]]
+    near = scores >= last - 2*table.bound
     width = int(near.sum(1).max())
     scores, found, near = scores[:, :width], found[:, :width], near[:, :width]
-    tight = np.diff(scores, axis=1) >= -margin
-    doubt = near & (table.single if ordered else scores <= last + margin)
-    if ordered:
-        doubt |= scores > (table.metric == "cosine") - 5e5*margin  # distances near zero
-        doubt[:, 1:] |= tight
-        doubt[:, :-1] |= tight
-    row, col = np.nonzero(doubt & near)
-    if not ordered: scores = np.where(doubt, scores, np.inf)
+    doubt = _doubtful(table, scores, near, last, ordered)
+    row, col = np.nonzero(doubt)
     scores[row, col] = _pair_scores(table, queries[row], found[row, col])
     scores[~near] = -np.inf
-    row = np.unique(row)
-    order = np.lexsort((found[row], -scores[row]))
-    scores[row], found[row] = (np.take_along_axis(a[row], order, 1) for a in (scores, found))
+    first = 0 if ordered else int(doubt.argmax(1).min())
+    row, rest = np.unique(row), slice(first, None)
+    rank = scores[row, rest] if ordered else scores[row, rest] + 4*table.limit*~doubt[row, rest]  # what is certain stays in front
+    order = np.lexsort((found[row, rest], -rank))
+    scores[row, rest], found[row, rest] = (np.take_along_axis(a[row, rest], order, 1) for a in (scores, found))
     return scores[:, :k], found[:, :k]
 
-# %% ../nbs/api/01_linalg.ipynb #420ed925
+# %% ../nbs/api/01_linalg.ipynb #ae45a474
 _TILE = 1024
 
 def _sift(table, queries, thresholds, room):
@@ -227,7 +235,7 @@ def _sift(table, queries, thresholds, room):
         _sift_tile(candidates, scores, slice(0, len(queries)), b, False)
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #a1a48e05
+# %% ../nbs/api/01_linalg.ipynb #de252d64
 def _sift_halves(table, thresholds, room, each, threads):
     "The candidates of all rows, from one half of the table; `each` is the `map` to use, on so many `threads`"
     candidates, blocks, spare = _Candidates(table, thresholds, room), row_blocks(len(table.matrix), _TILE), SimpleQueue()
@@ -241,7 +249,7 @@ def _sift_halves(table, thresholds, room, each, threads):
     list(each(tile, [(a, b) for a in blocks for b in blocks if a.start <= b.start]))
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #108cc2b2
+# %% ../nbs/api/01_linalg.ipynb #446c5082
 def _best(table, k, queries, candidates, part, ordered):
     "The `k` best for the rows `queries`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
     scores, found = candidates.best(part)
@@ -256,7 +264,7 @@ def _best(table, k, queries, candidates, part, ordered):
         best[again], columns[again] = _settle(table, *everything.best(slice(None)), queries[again], k, ordered)
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #29b1d840
+# %% ../nbs/api/01_linalg.ipynb #9a655afb
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -268,7 +276,7 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #8466cd63
+# %% ../nbs/api/01_linalg.ipynb #06fbfda0
 def _search(table, k, queries, size=None, ordered=True, halves=False, threads=1):
     "Scores and columns of the `k` best of each of the rows `queries`, `size` at a time; by `halves` if they are all rows"
     best, columns = np.empty((len(queries), k)), np.empty((len(queries), k), np.intp)
@@ -288,7 +296,7 @@ def _search(table, k, queries, size=None, ordered=True, halves=False, threads=1)
             list(each(lambda b: finish(candidates, b, b.start), blocks))
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #2d112e2d
+# %% ../nbs/api/01_linalg.ipynb #615ae18b
 def nearest_neighbors(
     matrix, # vectors (n, d), NumPy
     k, # how many neighbours, 1 .. n-1
@@ -296,12 +304,13 @@ def nearest_neighbors(
     metric="cosine", # "cosine" (distance 1 - cos) or "euclidean"
     block_size=None, # queries at a time; where None, all of them if a GB holds their candidates, which halves the work
     device=None, # where the products are computed; here, on as many threads as torch is set to use, where None
+    exact_order=True, # the list in exact order; if False the set is exact, its order and distances are those of single precision
 ) -> tuple: # distances (m, k) in rising order, and the neighbours' row numbers (m, k)
     "The exact `k` nearest rows of each query among the other rows of `matrix`; ties go to the smaller row number"
     rows = _check_neighbors(matrix, k, queries, metric)
-    table = _table(matrix, metric, k <= 64 and working_dtype(matrix) == torch.float32, device)
+    table = _table(matrix, metric, (k <= 64 or not exact_order) and working_dtype(matrix) == torch.float32, device)
     halves = queries is None and block_size is None and len(matrix)*_rank(len(matrix), k)[1] < 2**27
-    scores, found = _search(table, k, rows, block_size, True, halves, torch.get_num_threads() if device is None else 1)
+    scores, found = _search(table, k, rows, block_size, exact_order, halves, torch.get_num_threads() if device is None else 1)
     distances = np.subtract(1, scores, out=scores) if metric == "cosine" else np.multiply(-2, scores, out=scores)
     np.maximum(distances, 0, out=distances)
     return distances if metric == "cosine" else np.sqrt(distances, out=distances), found
