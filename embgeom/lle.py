@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similarity', 'lle_neighbors']
 
-# %% ../nbs/api/31_lle.ipynb #530712da
+# %% ../nbs/api/31_lle.ipynb #59537d25
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy import sparse
 from tqdm.auto import tqdm
 
@@ -20,7 +21,7 @@ from .linalg import nearest_neighbors, row_blocks
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/31_lle.ipynb #97ccc934
+# %% ../nbs/api/31_lle.ipynb #c8b268c4
 _BATCH = 64 # neighbourhoods solved together, always the same number
 
 def _solve(points, neighbors, ridge):
@@ -34,7 +35,7 @@ def _solve(points, neighbors, ridge):
     w = torch.cholesky_solve(torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor)[..., 0]
     return w / w.sum(1, keepdim=True)
 
-# %% ../nbs/api/31_lle.ipynb #1943563f
+# %% ../nbs/api/31_lle.ipynb #887e3f1e
 def _batch_weights(matrix, rows, found, metric, ridge, device):
     "Weights (b, k) of at most `_BATCH` tokens `rows` over their neighbours `found` (b, k)"
     every = np.concatenate([rows[:, None], found], 1)
@@ -43,13 +44,28 @@ def _batch_weights(matrix, rows, found, metric, ridge, device):
     if metric == "cosine": x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
     return _solve(x[:, 0], x[:, 1:], ridge)[:len(rows)].cpu().numpy()
 
-# %% ../nbs/api/31_lle.ipynb #164fd189
+# %% ../nbs/api/31_lle.ipynb #99c427aa
+@contextmanager
+def _one_thread():
+    "Torch on one thread for a while"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
+
+# %% ../nbs/api/31_lle.ipynb #28fb370f
+def _weights(matrix, rows, found, metric, ridge, device):
+    "Weights (m, k) of the tokens `rows` over their neighbours `found` (m, k), batch by batch"
+    with _one_thread():
+        return np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
+
+
 def _block_weights(matrix, rows, k, metric, ridge, device):
     "Neighbours and weights, both (b, k), of the tokens `rows`"
     found = nearest_neighbors(matrix, k, rows, metric, device=device)[1]
-    return found, np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
+    return found, _weights(matrix, rows, found, metric, ridge, device)
 
-# %% ../nbs/api/31_lle.ipynb #0f9d83ca
+# %% ../nbs/api/31_lle.ipynb #22273608
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbours: sparse rows over the vocabulary, each adding up to one"
@@ -75,7 +91,7 @@ class LLEWeights(Result):
         return pd.DataFrame({"token": [self.tokens[j] for j in i], "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
                              "rank": np.tile(np.arange(1, self.k + 1), len(self.tokens)), "weight": self.weights.ravel()})
 
-# %% ../nbs/api/31_lle.ipynb #0303885a
+# %% ../nbs/api/31_lle.ipynb #c0b413d1
 def lle_weights(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
@@ -93,16 +109,17 @@ def lle_weights(
     blocks = row_blocks(len(rows), block_size or 4096)
     block = delayed(partial(_block_weights, space.matrix, k=k, metric=metric, ridge=ridge, device=device))
     bar = tqdm(blocks, desc=f"LLE {space.name}", leave=False, disable=not progress or len(blocks) == 1)
-    found, weights = map(np.concatenate, zip(*Parallel()(block(rows[b]) for b in bar)))
+    with _one_thread() if effective_n_jobs() > 1 else nullcontext(): done = Parallel()(block(rows[b]) for b in bar)
+    found, weights = map(np.concatenate, zip(*done))
     return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
 
-# %% ../nbs/api/31_lle.ipynb #d9573723
+# %% ../nbs/api/31_lle.ipynb #dc504997
 def _unit(w):
     "The sparse rows of `w`, each of length one"
     w = w.to_sparse()
     return sparse.diags_array(1 / np.sqrt(w.power(2).sum(1))) @ w
 
-# %% ../nbs/api/31_lle.ipynb #e6ff9deb
+# %% ../nbs/api/31_lle.ipynb #45e39dc5
 def _sums(w, m):
     "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
@@ -117,7 +134,7 @@ def _sums(w, m):
     inner, outer, between = inner + rest(total**2, inner), outer + rest(out**2, outer), between + rest(2*total*out, between)
     return np.array([total, out]), np.array(inner + outer + between)
 
-# %% ../nbs/api/31_lle.ipynb #ccc8830e
+# %% ../nbs/api/31_lle.ipynb #779b8df2
 def _ways(m, q):
     "In how many ways each class of `_sums` can be met: numbers to divide the products by"
     inner = [m*(m-1)]*2 + [m*(m-1)*(m-2)]*2 + [2*m*(m-1)*(m-2), m*(m-1)*(m-2)*(m-3)]
@@ -125,7 +142,7 @@ def _ways(m, q):
     between = [2*m*(m-1)*q, 2*m*(m-1)*q, 2*m*(m-1)*(m-2)*q]
     return np.array([m*(m-1), m*q], float), np.array(inner + outer + between, float)
 
-# %% ../nbs/api/31_lle.ipynb #0d2fae86
+# %% ../nbs/api/31_lle.ipynb #48d62768
 def _matching_null(a, b, rows):
     "Mean and standard deviation, over random matchings, of the mean product of the sparse rows `a` and `b` of the tokens `rows`"
     m, n = a.shape
@@ -136,7 +153,7 @@ def _matching_null(a, b, rows):
     mean, square = expect(first_a, first_b, first), expect(second_a, second_b, second)
     return mean/m, max(square - mean**2, 0)**.5/m
 
-# %% ../nbs/api/31_lle.ipynb #5ff65ae8
+# %% ../nbs/api/31_lle.ipynb #3ca89096
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
     "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
@@ -154,7 +171,7 @@ class LLESimilarity(Result):
     values: np.ndarray # each token's cosine (m,)
     overlaps: np.ndarray # each token's share of common neighbours (m,)
 
-# %% ../nbs/api/31_lle.ipynb #e882f1c6
+# %% ../nbs/api/31_lle.ipynb #08e428fd
 def lle_similarity(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
@@ -175,7 +192,7 @@ def lle_similarity(
     return LLESimilarity(*pair.names, values.mean(), values.std(ddof=1)/len(rows)**.5, *_matching_null(a, b, rows), overlaps.mean(),
                          k/(len(pair) - 1), k, len(rows), both[0].tokens, values, overlaps)
 
-# %% ../nbs/api/31_lle.ipynb #9958a3a0
+# %% ../nbs/api/31_lle.ipynb #8ffa2305
 def lle_neighbors(
     pair:SpacePair, # two spaces with the same tokens
     token, # key, text or row number
