@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/api/60_cli.ipynb #c9568ed8
+# %% ../nbs/api/60_cli.ipynb #048b0365
 import argparse
 import sys
 import time
@@ -14,11 +14,11 @@ from . import __version__
 from .pocket import NAMES
 from .report import check_out, compare
 
-# %% ../nbs/api/60_cli.ipynb #47aff812
+# %% ../nbs/api/60_cli.ipynb #67219b46
 try: import resource
 except ImportError: resource = None  # Windows has none
 
-# %% ../nbs/api/60_cli.ipynb #45dbebc2
+# %% ../nbs/api/60_cli.ipynb #9760f637
 def _parser():
     "The commands and their options"
     parser = argparse.ArgumentParser(prog="embgeom", description="Measure how alike the token embeddings of language models are.")
@@ -33,14 +33,14 @@ def _parser():
         command.add_argument("--out", default=page, metavar="FILE", help=f"the page to write (default {page})")
     return parser
 
-# %% ../nbs/api/60_cli.ipynb #8fcc85e8
+# %% ../nbs/api/60_cli.ipynb #1443c33d
 def _peak_memory():
     "The most memory this process has held, as text; nothing where the system does not say"
     if resource is None: return ""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB"
 
-# %% ../nbs/api/60_cli.ipynb #0379a8cc
+# %% ../nbs/api/60_cli.ipynb #1c248b07
 def _run(args):
     "Compare, print, write the page"
     start, out = time.perf_counter(), check_out(args.out)
@@ -50,7 +50,7 @@ def _run(args):
     page = found.save(out)
     print(f"\nThe same with charts: {page} (open it in a browser). Took {time.perf_counter() - start:.1f} s{_peak_memory()}.")
 
-# %% ../nbs/api/60_cli.ipynb #6b33e7a5
+# %% ../nbs/api/60_cli.ipynb #90415f0a
 def main(
     argv=None, # the words after `embgeom`; those of the command line where None
 ) -> int: # 0 if all went well, 1 if not
