@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similarity', 'lle_neighbors']
 
-# %% ../nbs/api/31_lle.ipynb #59537d25
+# %% ../nbs/api/31_lle.ipynb #d92b282c
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from .linalg import nearest_neighbors, row_blocks
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/31_lle.ipynb #c8b268c4
+# %% ../nbs/api/31_lle.ipynb #4e7df733
 _BATCH = 64 # neighbourhoods solved together, always the same number
 
 def _solve(points, neighbors, ridge):
@@ -35,7 +35,7 @@ def _solve(points, neighbors, ridge):
     w = torch.cholesky_solve(torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor)[..., 0]
     return w / w.sum(1, keepdim=True)
 
-# %% ../nbs/api/31_lle.ipynb #887e3f1e
+# %% ../nbs/api/31_lle.ipynb #96fbb5d8
 def _batch_weights(matrix, rows, found, metric, ridge, device):
     "Weights (b, k) of at most `_BATCH` tokens `rows` over their neighbours `found` (b, k)"
     every = np.concatenate([rows[:, None], found], 1)
@@ -44,7 +44,7 @@ def _batch_weights(matrix, rows, found, metric, ridge, device):
     if metric == "cosine": x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
     return _solve(x[:, 0], x[:, 1:], ridge)[:len(rows)].cpu().numpy()
 
-# %% ../nbs/api/31_lle.ipynb #99c427aa
+# %% ../nbs/api/31_lle.ipynb #d083bcbf
 @contextmanager
 def _one_thread():
     "Torch on one thread for a while"
@@ -53,19 +53,19 @@ def _one_thread():
     try: yield
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/api/31_lle.ipynb #28fb370f
+# %% ../nbs/api/31_lle.ipynb #72ac9568
 def _weights(matrix, rows, found, metric, ridge, device):
     "Weights (m, k) of the tokens `rows` over their neighbours `found` (m, k), batch by batch"
     with _one_thread():
         return np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
 
 
-def _block_weights(matrix, rows, k, metric, ridge, device):
-    "Neighbours and weights, both (b, k), of the tokens `rows`"
-    found = nearest_neighbors(matrix, k, rows, metric, device=device)[1]
+def _block_weights(matrix, rows, everything, k, metric, ridge, device):
+    "Neighbours and weights, both (b, k), of the tokens `rows`, which are `everything` there is, or not"
+    found = nearest_neighbors(matrix, k, None if everything else rows, metric, device=device)[1]
     return found, _weights(matrix, rows, found, metric, ridge, device)
 
-# %% ../nbs/api/31_lle.ipynb #22273608
+# %% ../nbs/api/31_lle.ipynb #67a78ab8
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbours: sparse rows over the vocabulary, each adding up to one"
@@ -91,14 +91,14 @@ class LLEWeights(Result):
         return pd.DataFrame({"token": [self.tokens[j] for j in i], "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
                              "rank": np.tile(np.arange(1, self.k + 1), len(self.tokens)), "weight": self.weights.ravel()})
 
-# %% ../nbs/api/31_lle.ipynb #c0b413d1
+# %% ../nbs/api/31_lle.ipynb #dc1c0796
 def lle_weights(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
     metric="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
     ridge=1e-3, # times the trace of the local Gram matrix, added to its diagonal
     tokens=None, # which tokens (keys, texts or row numbers); all where None
-    block_size=None, # tokens at a time; 4096 where None
+    block_size=None, # tokens at a time; where None, all of them, or a share for each worker
     device=None, # where the arithmetic is done
     progress=True, # whether to show a bar when there are several blocks
 ) -> LLEWeights: # k neighbours and k weights for each token
@@ -106,20 +106,22 @@ def lle_weights(
     if not ridge > 0: raise ValueError(f"ridge is a number above 0, such as 1e-3; {ridge!r} came.")
     rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
     if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
-    blocks = row_blocks(len(rows), block_size or 4096)
-    block = delayed(partial(_block_weights, space.matrix, k=k, metric=metric, ridge=ridge, device=device))
+    jobs = effective_n_jobs(None)
+    blocks = row_blocks(len(rows), block_size or -(-len(rows)//(1 if jobs == 1 else 4*jobs)))
+    everything = tokens is None and len(blocks) == 1
+    block = delayed(partial(_block_weights, space.matrix, everything=everything, k=k, metric=metric, ridge=ridge, device=device))
     bar = tqdm(blocks, desc=f"LLE {space.name}", leave=False, disable=not progress or len(blocks) == 1)
-    with _one_thread() if effective_n_jobs() > 1 else nullcontext(): done = Parallel()(block(rows[b]) for b in bar)
+    with _one_thread() if jobs > 1 else nullcontext(): done = Parallel()(block(rows[b]) for b in bar)
     found, weights = map(np.concatenate, zip(*done))
     return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
 
-# %% ../nbs/api/31_lle.ipynb #dc504997
+# %% ../nbs/api/31_lle.ipynb #58c633ca
 def _unit(w):
     "The sparse rows of `w`, each of length one"
     w = w.to_sparse()
     return sparse.diags_array(1 / np.sqrt(w.power(2).sum(1))) @ w
 
-# %% ../nbs/api/31_lle.ipynb #45e39dc5
+# %% ../nbs/api/31_lle.ipynb #fdd4ba7c
 def _sums(w, m):
     "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
@@ -134,7 +136,7 @@ def _sums(w, m):
     inner, outer, between = inner + rest(total**2, inner), outer + rest(out**2, outer), between + rest(2*total*out, between)
     return np.array([total, out]), np.array(inner + outer + between)
 
-# %% ../nbs/api/31_lle.ipynb #779b8df2
+# %% ../nbs/api/31_lle.ipynb #a0ff6916
 def _ways(m, q):
     "In how many ways each class of `_sums` can be met: numbers to divide the products by"
     inner = [m*(m-1)]*2 + [m*(m-1)*(m-2)]*2 + [2*m*(m-1)*(m-2), m*(m-1)*(m-2)*(m-3)]
@@ -142,7 +144,7 @@ def _ways(m, q):
     between = [2*m*(m-1)*q, 2*m*(m-1)*q, 2*m*(m-1)*(m-2)*q]
     return np.array([m*(m-1), m*q], float), np.array(inner + outer + between, float)
 
-# %% ../nbs/api/31_lle.ipynb #48d62768
+# %% ../nbs/api/31_lle.ipynb #3d7dacc4
 def _matching_null(a, b, rows):
     "Mean and standard deviation, over random matchings, of the mean product of the sparse rows `a` and `b` of the tokens `rows`"
     m, n = a.shape
@@ -153,7 +155,7 @@ def _matching_null(a, b, rows):
     mean, square = expect(first_a, first_b, first), expect(second_a, second_b, second)
     return mean/m, max(square - mean**2, 0)**.5/m
 
-# %% ../nbs/api/31_lle.ipynb #3ca89096
+# %% ../nbs/api/31_lle.ipynb #32b33e75
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
     "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
@@ -171,28 +173,28 @@ class LLESimilarity(Result):
     values: np.ndarray # each token's cosine (m,)
     overlaps: np.ndarray # each token's share of common neighbours (m,)
 
-# %% ../nbs/api/31_lle.ipynb #08e428fd
+# %% ../nbs/api/31_lle.ipynb #4b334f11
 def lle_similarity(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
     metric="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
     ridge=1e-3, # times the trace of the local Gram matrix, added to its diagonal
     tokens=None, # which tokens to compare (keys, texts or row numbers, two or more); all where None
-    block_size=None, # tokens at a time; 4096 where None
+    block_size=None, # tokens at a time; where None, all of them, or a share for each worker
     device=None, # where the arithmetic is done
     progress=True, # whether to show a bar when there are several blocks
 ) -> LLESimilarity: # mean, error, null, and a value for each token
     "Mean cosine of the locally linear weights of the two spaces of `pair` (arXiv 2503.21073, section on local geometry)"
     rows = np.arange(len(pair)) if tokens is None else np.unique(pair.rows(tokens))
     if len(rows) < 2: raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token use lle_neighbors.")
-    both = [lle_weights(s, k, metric, ridge, rows, block_size, device, progress) for s in (pair.source, pair.target)]
+    both = [lle_weights(s, k, metric, ridge, None if tokens is None else rows, block_size, device, progress) for s in (pair.source, pair.target)]
     a, b = map(_unit, both)
     values = a.multiply(b).sum(1)
     overlaps = (both[0].to_sparse() != 0).multiply(both[1].to_sparse() != 0).sum(1) / k
     return LLESimilarity(*pair.names, values.mean(), values.std(ddof=1)/len(rows)**.5, *_matching_null(a, b, rows), overlaps.mean(),
                          k/(len(pair) - 1), k, len(rows), both[0].tokens, values, overlaps)
 
-# %% ../nbs/api/31_lle.ipynb #8ffa2305
+# %% ../nbs/api/31_lle.ipynb #861ca8e2
 def lle_neighbors(
     pair:SpacePair, # two spaces with the same tokens
     token, # key, text or row number
