@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['row_blocks', 'unit_rows', 'Moments', 'working_dtype', 'second_moments', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #e8eb3919
+# %% ../nbs/api/01_linalg.ipynb #2a92a746
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-# %% ../nbs/api/01_linalg.ipynb #b0921024
+# %% ../nbs/api/01_linalg.ipynb #14adad9c
 def row_blocks(
     n, # how many rows
     size, # at most so many in a block
@@ -23,7 +23,7 @@ def row_blocks(
     "The blocks of at most `size` rows, in order"
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
-# %% ../nbs/api/01_linalg.ipynb #6073892c
+# %% ../nbs/api/01_linalg.ipynb #20329b1e
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -39,7 +39,7 @@ def unit_rows(
                          "they have no direction. Leave them out.")
     return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #5cbc578d
+# %% ../nbs/api/01_linalg.ipynb #a9ae8d72
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
@@ -51,14 +51,14 @@ class Moments:
     source_squares: torch.Tensor # squared length of each row of X (n,)
     target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #6a4c32c5
+# %% ../nbs/api/01_linalg.ipynb #13e15acc
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #4d3fac04
+# %% ../nbs/api/01_linalg.ipynb #8150be76
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
@@ -76,15 +76,18 @@ def second_moments(
         for s, rows in zip(squares, (x, y)): s.append(rows.double().square().sum(1))
     return Moments(*sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #f5124d62
+# %% ../nbs/api/01_linalg.ipynb #dccf0709
+_STRIDE = 16
+
 @dataclass(frozen=True)
 class _Table:
     "A matrix made ready for scoring its rows against one another; larger scores are nearer"
     matrix: np.ndarray # the vectors as they came (n, d)
     metric: str # "cosine" or "euclidean"
     lengths: np.ndarray # of the rows (n,)
-    rows: object # unit rows, or the rows, in the precision of the product; NumPy, or torch on a device (n, d)
-    half_squares: np.ndarray # half the squared lengths (n,)
+    order: np.ndarray # row numbers in the order in which they are laid out: every 16th first (n,)
+    rows: object # unit rows, or the rows, so laid out, in the precision of the product; NumPy, or torch on a device (n, d)
+    half_squares: np.ndarray # half their squared lengths (n,)
     limit: float # no score is larger in absolute value
     bound: float # no computed score is further from the true one
 
@@ -94,32 +97,35 @@ class _Table:
     @property
     def index_bits(self): return len(self.matrix).bit_length()
 
-# %% ../nbs/api/01_linalg.ipynb #4af794f0
+# %% ../nbs/api/01_linalg.ipynb #d885fb3b
 def _table(matrix, metric, single, device, block=1024):
     "The `_Table` of `matrix`, for products in single precision if `single`"
     (n, d), blocks = matrix.shape, row_blocks(len(matrix), block)
+    order = np.argsort(np.arange(n) % _STRIDE != 0, kind="stable")
     lengths = np.concatenate([np.linalg.norm(matrix[b].astype(np.float64), axis=1) for b in blocks])
     if metric == "euclidean": single = single and 1e-12 < lengths.max() < 1e12  # squares that single precision can hold
     rows = np.empty((n, d), np.float32 if single else np.float64)
-    for b in blocks: rows[b] = unit_rows(matrix[b]).numpy() if metric == "cosine" else matrix[b]
+    for b in blocks: rows[b] = unit_rows(matrix[order[b]]).numpy() if metric == "cosine" else matrix[order[b]]
     limit = 1.001 * (1. if metric == "cosine" else 2*float(lengths.max())**2)
     bound = limit*((d + 8)*np.finfo(rows.dtype).eps/2 + 2.**(n.bit_length() - 61))
-    half_squares = (lengths**2/2).astype(rows.dtype)
-    return _Table(matrix, metric, lengths, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
+    half_squares = (lengths[order]**2/2).astype(rows.dtype)
+    return _Table(matrix, metric, lengths, order, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
 
-# %% ../nbs/api/01_linalg.ipynb #6c9abf5c
-def _score_block(table, a, b, rough=False, out=None):
-    "Scores of the rows `a` with the rows `b` (slices or row numbers), by one product (into `out`); in single precision if `rough`"
+# %% ../nbs/api/01_linalg.ipynb #fb4fd8a6
+def _score_block(table, a, b, out=None):
+    "Scores of the places `a` of the table with the places of the slice `b`, by one product (into `out`); -inf for a row with itself"
     x, y = table.rows[a], table.rows[b]
-    if rough: x, y = (r.astype(np.float32) if isinstance(r, np.ndarray) else r.float() for r in (x, y))
     if not isinstance(x, np.ndarray): scores = (x @ y.T).cpu().numpy()
     else: scores = np.matmul(x, y.T, out=None if out is None else out[:len(x)*len(y)].reshape(len(x), len(y)))
     if table.metric == "euclidean":
         scores -= table.half_squares[a][:, None]
         scores -= table.half_squares[b]
+    places = np.arange(a.start, a.stop) if isinstance(a, slice) else a
+    own = np.flatnonzero((places >= b.start) & (places < b.stop))
+    scores[own, places[own] - b.start] = -np.inf
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #a7ed6905
+# %% ../nbs/api/01_linalg.ipynb #15f021a8
 def _pair_scores(table, i, j, most=2**17):
     "Scores of the rows `i` with the rows `j`, pair by pair in double precision"
     out, lengths = np.empty(len(i)), table.lengths
@@ -128,36 +134,29 @@ def _pair_scores(table, i, j, most=2**17):
         out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if table.metric == "cosine" else -((x - y)**2).sum(1)/2
     return out
 
-# %% ../nbs/api/01_linalg.ipynb #52a250e7
-_STRIDE = 16
-
-def _rank(n, k):
-    "Rank of the threshold among the sampled scores of a row, and room for the candidates; None where all `n` rows are"
-    if n < 64*_STRIDE or 3*k > n: return None, n - 1
+# %% ../nbs/api/01_linalg.ipynb #3ef49952
+def _plan(n, k):
+    "Rank of the threshold among the sampled scores of a row, size of the sample, and room for candidates; no sample where all `n` rows are"
+    if n < 64*_STRIDE or 3*k > n: return 0, 0, n - 1
     rank = int(k/_STRIDE + 3*(k/_STRIDE)**.5 + 4)
-    return rank, int(_STRIDE*(rank + 3*rank**.5 + 3))
+    return rank, -(-n // _STRIDE), int(_STRIDE*(rank + 3*rank**.5 + 3))
 
-# %% ../nbs/api/01_linalg.ipynb #d16c3020
-def _thresholds(table, k, queries):
-    "For each of the rows `queries`, a score that its best `k`, and few others, should pass"
-    rank, _ = _rank(len(table.matrix), k)
-    if rank is None: return np.full(len(queries), -np.inf)
-    scores = _score_block(table, queries, slice(None, None, _STRIDE), rough=True)
-    place = scores.shape[1] - rank - 1  # one lower, because a row may meet itself in the sample
-    scores.partition(place, axis=1)
-    return scores[:, place] - 2.*table.bound
-
-# %% ../nbs/api/01_linalg.ipynb #27db6518
+# %% ../nbs/api/01_linalg.ipynb #8c3649d2
 class _Candidates:
-    "What passes the `thresholds` of some rows, as packed numbers; `room` of them a row"
-    def __init__(self, table, thresholds, room):
-        self.bits, self.lock, self.thresholds = table.index_bits, Lock(), thresholds.astype(table.half_squares.dtype)
+    "What passes the thresholds of `n_rows` rows, as packed numbers; `room` of them a row"
+    def __init__(self, table, n_rows, room):
+        self.bits, self.lock, self.order, self.margin = table.index_bits, Lock(), table.order, 2*table.bound
+        self.thresholds = np.full(n_rows, -np.inf, table.half_squares.dtype)
         self.scale = 2.**(62 - self.bits) / table.limit
-        self.keys = np.empty((len(thresholds), room), np.int64)
-        self.count = np.zeros(len(thresholds), np.intp)
+        self.keys, self.count = np.empty((n_rows, room), np.int64), np.zeros(n_rows, np.intp)
+
+    def limit(self, rows, scores, rank):
+        "Set thresholds for the slice `rows`, below which lie all but `rank` of each one's `scores`"
+        place = scores.shape[1] - rank
+        self.thresholds[rows] = np.partition(scores, place, axis=1)[:, place] - self.margin
 
     def add(self, rows, columns, packed):
-        "Put candidates down for `rows`, which do not fall: their `columns`, and their scores as `packed`"
+        "Put candidates down for `rows`, which do not fall: places of the table in `columns`, and their scores as `packed`"
         if not len(rows): return
         first, last = rows[0], rows[-1] + 1
         starts = np.searchsorted(rows, np.arange(first, last + 1))
@@ -166,18 +165,18 @@ class _Candidates:
             self.count[first:last] += np.diff(starts)
         place = np.arange(len(rows)) + shift[rows - first]
         if place.max() >= self.keys.shape[1]: rows, columns, packed, place = (v[place < self.keys.shape[1]] for v in (rows, columns, packed, place))
-        self.keys.ravel()[rows*self.keys.shape[1] + place] = packed | columns
+        self.keys.ravel()[rows*self.keys.shape[1] + place] = packed | self.order[columns]
 
     def best(self, part):
-        "Scores, falling, and columns of the candidates of the rows `part`"
+        "Scores, falling, and row numbers of the candidates of the rows `part`"
         keys = self.keys[part].copy()
         keys[np.arange(keys.shape[1]) >= self.count[part, None]] = np.iinfo(np.int64).max
         keys.sort(axis=1)
         return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
 
-# %% ../nbs/api/01_linalg.ipynb #763e7bba
+# %% ../nbs/api/01_linalg.ipynb #55b2f48b
 def _sift_tile(candidates, scores, rows, columns, both):
-    "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of all; and the other way round, if `both`"
+    "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of the table; and the other way round, if `both`"
     width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
     passes = scores > limits[:, None]
     if both: passes |= scores > across
@@ -190,10 +189,10 @@ def _sift_tile(candidates, scores, rows, columns, both):
     kept = np.flatnonzero(score > limits[row])
     candidates.add(row[kept] + rows.start, column[kept] + columns.start, packed[kept])
     kept = np.flatnonzero(score > across[column])
-    kept = kept[np.argsort(column[kept].astype(np.int16), kind="stable")]  # a radix sort: linear
+    kept = kept[np.argsort(column[kept].astype(np.min_scalar_type(width)), kind="stable")]  # of 16 bits: a radix sort, which is linear
     candidates.add(column[kept] + columns.start, row[kept] + rows.start, packed[kept])
 
-# %% ../nbs/api/01_linalg.ipynb #9e927048
+# %% ../nbs/api/01_linalg.ipynb #b2b8b19e
 def _doubtful(table, scores, near, last, ordered):
     "Which of the computed `scores` (m, c) must be computed again"
     margin = 2*table.bound
@@ -204,7 +203,7 @@ def _doubtful(table, scores, near, last, ordered):
     doubt[:, :-1] |= tight
     return doubt & near
 
-# %% ../nbs/api/01_linalg.ipynb #d38147cf
+# %% ../nbs/api/01_linalg.ipynb #b76fffac
 def _settle(table, scores, found, queries, k, ordered):
     "The `k` best of the candidates `found` (m, c) with computed `scores`; in exact order if `ordered`"
     last = scores[:, [k-1]]
@@ -222,49 +221,55 @@ def _settle(table, scores, found, queries, k, ordered):
     scores[row, rest], found[row, rest] = (np.take_along_axis(a[row, rest], order, 1) for a in (scores, found))
     return scores[:, :k], found[:, :k]
 
-# %% ../nbs/api/01_linalg.ipynb #ae45a474
+# %% ../nbs/api/01_linalg.ipynb #21670322
 _TILE = 1024
 
-def _sift(table, queries, thresholds, room):
-    "The candidates of the rows `queries`"
-    candidates = _Candidates(table, thresholds, room)
-    for b in row_blocks(len(table.matrix), _TILE):
-        scores = _score_block(table, queries, b)
-        own = np.flatnonzero((queries >= b.start) & (queries < b.stop))
-        scores[own, queries[own] - b.start] = -np.inf  # a row is no neighbour of itself
-        _sift_tile(candidates, scores, slice(0, len(queries)), b, False)
+def _sift(table, k, places, everything=False):
+    "The candidates of the rows at `places` of the table; all other rows if `everything`"
+    n = len(table.matrix)
+    rank, sampled, room = (0, 0, n - 1) if everything else _plan(n, k)
+    candidates, rows = _Candidates(table, len(places), room), slice(0, len(places))
+    for b in row_blocks(sampled, sampled or 1) + [slice(b.start + sampled, b.stop + sampled) for b in row_blocks(n - sampled, _TILE)]:
+        scores = _score_block(table, places, b)
+        if b.start < sampled: candidates.limit(rows, scores, rank)
+        _sift_tile(candidates, scores, rows, b, False)
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #de252d64
-def _sift_halves(table, thresholds, room, each, threads):
-    "The candidates of all rows, from one half of the table; `each` is the `map` to use, on so many `threads`"
-    candidates, blocks, spare = _Candidates(table, thresholds, room), row_blocks(len(table.matrix), _TILE), SimpleQueue()
-    for _ in range(threads): spare.put(np.empty(_TILE**2, table.half_squares.dtype))  # memory for scores, used again and again
-    def tile(pair):
-        (a, b), out = pair, spare.get()
-        scores = _score_block(table, a, b, out=out)
-        if a == b: np.fill_diagonal(scores, -np.inf)
-        _sift_tile(candidates, scores, a, b, a != b)
+# %% ../nbs/api/01_linalg.ipynb #18286bb1
+def _sift_halves(table, k, each, threads):
+    "The candidates of all rows, in the table's order, from one half of it; `each` is the `map` to use, on so many `threads`"
+    n, spare = len(table.matrix), SimpleQueue()
+    rank, sampled, room = _plan(n, k)
+    candidates, sample = _Candidates(table, n, room), slice(0, sampled)
+    rest = [slice(b.start + sampled, b.stop + sampled) for b in row_blocks(n - sampled, _TILE)]
+    for _ in range(threads): spare.put(np.empty(_TILE*max(_TILE, sampled), table.half_squares.dtype))  # for scores, used again and again
+    def tile(a, b):
+        out = spare.get()
+        scores = _score_block(table, a, b, out)
+        if b == sample: candidates.limit(a, scores, rank)
+        _sift_tile(candidates, scores, a, b, a.start >= b.stop or b.start >= a.stop)
         spare.put(out)
-    list(each(tile, [(a, b) for a in blocks for b in blocks if a.start <= b.start]))
+    if sampled:  # its own thresholds first
+        for blocks in (row_blocks(sampled, _TILE), rest): list(each(lambda a: tile(a, sample), blocks))
+    list(each(lambda ab: tile(*ab), [(a, b) for a in rest for b in rest if a.start <= b.start]))
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #446c5082
-def _best(table, k, queries, candidates, part, ordered):
-    "The `k` best for the rows `queries`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
+# %% ../nbs/api/01_linalg.ipynb #fd225d8c
+def _best(table, k, places, candidates, part, ordered):
+    "The `k` best for the rows at `places`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
     scores, found = candidates.best(part)
-    count, room = candidates.count[part], candidates.keys.shape[1]
+    count, room, queries = candidates.count[part], candidates.keys.shape[1], table.order[places]
     short = (count < k) | (count > room) | (scores[:, k-1] - 2*table.bound <= candidates.thresholds[part])
     if not short.any(): return _settle(table, scores, found, queries, k, ordered)
     best, columns = np.empty((len(queries), k)), np.empty((len(queries), k), np.intp)
     if not short.all(): best[~short], columns[~short] = _settle(table, scores[~short], found[~short], queries[~short], k, ordered)
     for b in row_blocks(int(short.sum()), 64):
         again = np.flatnonzero(short)[b]
-        everything = _sift(table, queries[again], np.full(len(again), -np.inf), len(table.matrix) - 1)
-        best[again], columns[again] = _settle(table, *everything.best(slice(None)), queries[again], k, ordered)
+        found_again = _sift(table, k, places[again], everything=True).best(slice(None))
+        best[again], columns[again] = _settle(table, *found_again, queries[again], k, ordered)
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #9a655afb
+# %% ../nbs/api/01_linalg.ipynb #f4288c10
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -276,27 +281,23 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #06fbfda0
+# %% ../nbs/api/01_linalg.ipynb #9060483a
 def _search(table, k, queries, size=None, ordered=True, halves=False, threads=1):
-    "Scores and columns of the `k` best of each of the rows `queries`, `size` at a time; by `halves` if they are all rows"
+    "Scores and row numbers of the `k` best of each of the rows `queries`, `size` at a time; by `halves` if they are all rows"
     best, columns = np.empty((len(queries), k)), np.empty((len(queries), k), np.intp)
-    _, room = _rank(len(table.matrix), k)
-    blocks = row_blocks(len(queries), size or max(16, min(_TILE, 2**25 // room)))
-    def finish(candidates, b, first=0):
-        for part in row_blocks(b.stop - b.start, max(1, 2**18 // room)):  # few enough to stay in the cache
-            here, there = (slice(part.start + s, part.stop + s) for s in (first, b.start))
-            best[there], columns[there] = _best(table, k, queries[there], candidates, here, ordered)
-    def strip(b): finish(_sift(table, queries[b], _thresholds(table, k, queries[b]), room), b)
+    room, places = _plan(len(table.matrix), k)[2], np.argsort(table.order)[queries]
+    def finish(candidates, rows, there, first):
+        for p in row_blocks(len(rows), max(1, 2**18 // room)):  # few enough to stay in the cache
+            best[there[p]], columns[there[p]] = _best(table, k, rows[p], candidates, slice(p.start + first, p.stop + first), ordered)
+    def strip(b): finish(_sift(table, k, places[b]), places[b], np.arange(b.start, b.stop), 0)
+    def piece(b): finish(candidates, np.arange(b.start, b.stop), table.order[b], b.start)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as workers:
         each = workers.map if threads > 1 else map
-        if not halves: list(each(strip, blocks))
-        else:
-            thresholds = np.concatenate(list(each(lambda b: _thresholds(table, k, queries[b]), blocks)))
-            candidates = _sift_halves(table, thresholds, room, each, threads)
-            list(each(lambda b: finish(candidates, b, b.start), blocks))
+        if halves: candidates = _sift_halves(table, k, each, threads)
+        list(each(piece if halves else strip, row_blocks(len(queries), size or max(16, min(_TILE, 2**25 // room)))))
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #615ae18b
+# %% ../nbs/api/01_linalg.ipynb #5a42eab7
 def nearest_neighbors(
     matrix, # vectors (n, d), NumPy
     k, # how many neighbours, 1 .. n-1
@@ -309,7 +310,7 @@ def nearest_neighbors(
     "The exact `k` nearest rows of each query among the other rows of `matrix`; ties go to the smaller row number"
     rows = _check_neighbors(matrix, k, queries, metric)
     table = _table(matrix, metric, (k <= 64 or not exact_order) and working_dtype(matrix) == torch.float32, device)
-    halves = queries is None and block_size is None and len(matrix)*_rank(len(matrix), k)[1] < 2**27
+    halves = queries is None and block_size is None and len(matrix)*_plan(len(matrix), k)[2] < 2**27
     scores, found = _search(table, k, rows, block_size, exact_order, halves, torch.get_num_threads() if device is None else 1)
     distances = np.subtract(1, scores, out=scores) if metric == "cosine" else np.multiply(-2, scores, out=scores)
     np.maximum(distances, 0, out=distances)
