@@ -130,7 +130,7 @@ def _block_counts(table, queries, k, variance, device):
 # %% ../nbs/api/32_dimension.ipynb #b2e4d757
 def _count_all(matrix, queries, k, variance, metric, progress, block_size, device):
     "Counts for the rows `queries`, block by block, on all workers"
-    jobs = effective_n_jobs()
+    jobs = effective_n_jobs(None)
     workers = {} if jobs > 1 else {"n_jobs": 1 if device else torch.get_num_threads(), "backend": "threading"}
     size = block_size or int(np.clip(len(queries) // (16*workers.get("n_jobs", jobs)), 16, 256))
     blocks = row_blocks(len(queries), size)
