@@ -6,7 +6,7 @@
 __all__ = ['components_for', 'IntrinsicDimension', 'intrinsic_dimension', 'ExplainedVariance', 'explained_variance',
            'gaussian_like', 'shuffled_columns', 'DimensionSimilarity', 'correlate_dimensions', 'dimension_similarity']
 
-# %% ../nbs/api/32_dimension.ipynb #aadecbd2
+# %% ../nbs/api/32_dimension.ipynb #3c2a9175
 import ctypes
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from .linalg import _check_neighbors, _search, _table, nearest_neighbors, row_bl
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair
 
-# %% ../nbs/api/32_dimension.ipynb #5c25af74
+# %% ../nbs/api/32_dimension.ipynb #a1327120
 def _centered(
     points, # a token's neighbours (k, d)
     dtype, # of the result
@@ -32,12 +32,12 @@ def _centered(
     mean = np.full(len(points), 1/len(points), points.dtype) @ points
     return (points - mean).astype(dtype, copy=False), float(mean.astype(np.float64) @ mean)
 
-# %% ../nbs/api/32_dimension.ipynb #c4283a86
+# %% ../nbs/api/32_dimension.ipynb #04f620e6
 def _gram(z):
     "The smaller of z'z and zz'; NumPy sees that it is symmetric and computes one half"
     return z.T @ z if z.shape[0] >= z.shape[1] else z @ z.T
 
-# %% ../nbs/api/32_dimension.ipynb #6689d3bc
+# %% ../nbs/api/32_dimension.ipynb #497a56d5
 def _lapack(name, n_arguments):
     "The LAPACK routine `name` of SciPy as a C function, which runs without Python's lock"
     api = lambda f, result, *given: ctypes.PYFUNCTYPE(result, *given)((f, ctypes.pythonapi))
@@ -46,7 +46,7 @@ def _lapack(name, n_arguments):
     address = api("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(capsule, signature)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p]*n_arguments)(address)
 
-# %% ../nbs/api/32_dimension.ipynb #7ab9f0d2
+# %% ../nbs/api/32_dimension.ipynb #1986470a
 def _eigenvalues(gram):
     "The eigenvalues of the symmetric `gram` (n, n), which is overwritten, in rising order"
     n, letter = len(gram), "s" if gram.dtype == np.float32 else "d"
@@ -60,13 +60,13 @@ def _eigenvalues(gram):
     if info.value: raise np.linalg.LinAlgError(f"No eigenvalues found for a neighbourhood (LAPACK says {info.value}); look for rows of huge numbers.")
     return diagonal
 
-# %% ../nbs/api/32_dimension.ipynb #1801eb44
+# %% ../nbs/api/32_dimension.ipynb #41a8fa87
 def _curve(eigenvalues):
     "Cumulative shares of the variance, largest component first, from `eigenvalues` in rising order"
     sums = np.cumsum(np.maximum(eigenvalues[::-1], 0), dtype=np.float64)
     return sums / sums[-1]
 
-# %% ../nbs/api/32_dimension.ipynb #ccd733c3
+# %% ../nbs/api/32_dimension.ipynb #2732ce6a
 def components_for(
     curve, # cumulative shares of the variance, rising to 1 (m,)
     variance, # the share to reach, between 0 and 1
@@ -74,7 +74,7 @@ def components_for(
     "How many components it takes for `curve` to exceed `variance`, by scikit-learn's rule"
     return int(np.searchsorted(curve, variance, side="right")) + 1 if len(curve) else 0
 
-# %% ../nbs/api/32_dimension.ipynb #01ec4258
+# %% ../nbs/api/32_dimension.ipynb #12b7b146
 def _exact_curve(points):
     "The curve of `points` (k, d) in double precision; empty where all are one point, to rounding"
     z, distance = _centered(points, np.float64)
@@ -82,7 +82,7 @@ def _exact_curve(points):
     if largest <= 16*np.finfo(np.float64).eps * distance**.5: return np.empty(0)
     return _curve(_eigenvalues(_gram(z/largest)))
 
-# %% ../nbs/api/32_dimension.ipynb #ccd1f4a2
+# %% ../nbs/api/32_dimension.ipynb #eb136d17
 _DOUBT = 3e-6  # shares this close to the threshold are computed again in double precision
 
 def _count(points, variance):
@@ -95,7 +95,7 @@ def _count(points, variance):
         if abs(curve - variance).min() > _DOUBT: return components_for(curve, variance)
     return components_for(_exact_curve(points), variance)
 
-# %% ../nbs/api/32_dimension.ipynb #b3730567
+# %% ../nbs/api/32_dimension.ipynb #a90c96d0
 @contextmanager
 def _one_thread():
     "Linear algebra on one thread for a while"
@@ -105,7 +105,7 @@ def _one_thread():
         with threadpool_limits(1): yield
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/api/32_dimension.ipynb #c5ba891a
+# %% ../nbs/api/32_dimension.ipynb #307b65b5
 def _counts_on_device(matrix, found, variance, device, batch=16):
     "What `_count` gives for the rows `found` (m, k), with the Gram matrices and eigenvalues computed on `device`"
     counts = []
@@ -119,7 +119,7 @@ def _counts_on_device(matrix, found, variance, device, batch=16):
             counts.append(components_for(_curve(v), variance) if sure else _count(matrix[f], variance))
     return counts
 
-# %% ../nbs/api/32_dimension.ipynb #c4288608
+# %% ../nbs/api/32_dimension.ipynb #11c05249
 def _block_counts(table, queries, k, variance, device):
     "Counts for the rows `queries` of `table`, on one thread"
     with _one_thread():
@@ -127,7 +127,7 @@ def _block_counts(table, queries, k, variance, device):
         if device is not None: return _counts_on_device(table.matrix, found, variance, device)
         return [_count(table.matrix[f], variance) for f in found]
 
-# %% ../nbs/api/32_dimension.ipynb #a3749edb
+# %% ../nbs/api/32_dimension.ipynb #4aef4c50
 def _count_all(matrix, queries, k, variance, metric, progress, block_size, device):
     "Counts for the rows `queries`, block by block, on all workers"
     jobs = effective_n_jobs(None)
@@ -140,7 +140,7 @@ def _count_all(matrix, queries, k, variance, metric, progress, block_size, devic
     with _one_thread(): done = Parallel(**workers)(work(b) for b in bar)
     return np.array([c for block in done for c in block], dtype=np.intp)
 
-# %% ../nbs/api/32_dimension.ipynb #f793d7dd
+# %% ../nbs/api/32_dimension.ipynb #d054e737
 @dataclass(frozen=True, repr=False)
 class IntrinsicDimension(Result):
     "Number of components that hold a share of the variance of each token's neighbours (arXiv 2503.21073)"
@@ -154,7 +154,7 @@ class IntrinsicDimension(Result):
     tokens: tuple # their keys
     values: np.ndarray # each token's dimension (n_tokens,), whole numbers
 
-# %% ../nbs/api/32_dimension.ipynb #1f21e2c5
+# %% ../nbs/api/32_dimension.ipynb #775b24e4
 def _check(space, k, variance, tokens, metric):
     "The rows meant by `tokens`, or an error that says what is wrong with the arguments"
     rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
@@ -165,7 +165,7 @@ def _check(space, k, variance, tokens, metric):
     if k < 2: raise ValueError(f"One neighbour alone has no spread: k must be at least 2; k = {k!r} came.")
     return rows
 
-# %% ../nbs/api/32_dimension.ipynb #a16790ea
+# %% ../nbs/api/32_dimension.ipynb #26d899db
 def intrinsic_dimension(
     space:EmbeddingSpace, # the vectors and their tokens
     k=1200, # neighbours of each token, the token itself not counted; the paper's number
@@ -183,7 +183,7 @@ def intrinsic_dimension(
     stderr = float(values.std(ddof=1)/m**.5 * (1 - m/n)**.5) if 1 < m < n else None
     return IntrinsicDimension(space.name, float(values.mean()), stderr, k, variance, metric, m, tuple(space.tokens[r] for r in rows), values)
 
-# %% ../nbs/api/32_dimension.ipynb #8b6d3fd4
+# %% ../nbs/api/32_dimension.ipynb #ef2a1e87
 @dataclass(frozen=True, repr=False)
 class ExplainedVariance(Result):
     "Shares of the variance of one token's neighbours that the first components hold"
@@ -199,7 +199,7 @@ class ExplainedVariance(Result):
         "How many components hold more than `variance`"
         return components_for(self.cumulative, variance)
 
-# %% ../nbs/api/32_dimension.ipynb #f91d61c8
+# %% ../nbs/api/32_dimension.ipynb #a5978ae7
 def explained_variance(
     space:EmbeddingSpace, # the vectors and their tokens
     token, # which (key, text or row number)
@@ -211,7 +211,7 @@ def explained_variance(
     with _one_thread(): curve = _exact_curve(space.matrix[nearest_neighbors(space.matrix, k, [row], metric)[1][0]])
     return ExplainedVariance(space.tokens[row], k, metric, np.arange(1, len(curve) + 1), curve)
 
-# %% ../nbs/api/32_dimension.ipynb #f4a9fb82
+# %% ../nbs/api/32_dimension.ipynb #32a2730c
 def gaussian_like(
     space:EmbeddingSpace, # whose shape, tokens and precision are taken
     random_state=0, # seed
@@ -220,7 +220,7 @@ def gaussian_like(
     rows = np.random.default_rng(random_state).standard_normal(space.matrix.shape, np.float32)
     return replace(space, matrix=rows.astype(space.matrix.dtype), name="Gaussian", role="", report=None)
 
-# %% ../nbs/api/32_dimension.ipynb #391c6ab0
+# %% ../nbs/api/32_dimension.ipynb #d13d063f
 def shuffled_columns(
     space:EmbeddingSpace, # whose coordinates are taken
     random_state=0, # seed
@@ -229,7 +229,7 @@ def shuffled_columns(
     name = f"{space.name or 'space'}, columns shuffled"
     return replace(space, matrix=np.random.default_rng(random_state).permuted(space.matrix, axis=0), name=name, report=None)
 
-# %% ../nbs/api/32_dimension.ipynb #7d469e3c
+# %% ../nbs/api/32_dimension.ipynb #739c5b92
 def _pearson(x, y):
     "Correlation of `x` and `y` (m,), and its delete-one jackknife standard error"
     m, x, y = len(x), x - x.mean(), y - y.mean()
@@ -238,7 +238,7 @@ def _pearson(x, y):
     left = (xy - x*y/part) / np.sqrt(np.maximum(xx - x*x/part, 0)*np.maximum(yy - y*y/part, 0))
     return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/32_dimension.ipynb #829dc1cf
+# %% ../nbs/api/32_dimension.ipynb #c86468ae
 @dataclass(frozen=True, repr=False)
 class DimensionSimilarity(Result):
     "Correlation of the tokens' intrinsic dimensions in two spaces (arXiv 2503.21073)"
@@ -258,7 +258,7 @@ class DimensionSimilarity(Result):
     source_values: np.ndarray # each token's dimension in the first space (n_tokens,)
     target_values: np.ndarray # and in the second (n_tokens,)
 
-# %% ../nbs/api/32_dimension.ipynb #dbf27312
+# %% ../nbs/api/32_dimension.ipynb #0802b64a
 def correlate_dimensions(
     a:IntrinsicDimension, # dimensions of some tokens in one space
     b:IntrinsicDimension, # dimensions of the same tokens in another
@@ -273,7 +273,7 @@ def correlate_dimensions(
     return DimensionSimilarity(a.name, b.name, r, se, (r - 1.96*se, r + 1.96*se), 0., (len(a.values) - 1)**-.5,
                                a.mean, b.mean, a.k, a.variance, len(a.values), a.tokens, a.values, b.values)
 
-# %% ../nbs/api/32_dimension.ipynb #1e360165
+# %% ../nbs/api/32_dimension.ipynb #e10ed549
 def dimension_similarity(
     pair:SpacePair, # two spaces with the same tokens
     k=1200, # neighbours of each token
