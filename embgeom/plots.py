@@ -6,7 +6,7 @@
 __all__ = ['COLORS', 'NEUTRAL', 'enable_pictures', 'model_colors', 'density_chart', 'distribution_chart', 'overlaid_chart',
            'matrix_chart', 'bars_chart', 'line_chart', 'interval_chart', 'map_chart']
 
-# %% ../nbs/api/03_plots.ipynb #d0b6292f
+# %% ../nbs/api/03_plots.ipynb #140b49db
 import hashlib
 import json
 import zlib
@@ -16,7 +16,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/api/03_plots.ipynb #a2ba9457
+# %% ../nbs/api/03_plots.ipynb #0b517a2c
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
     chart = alt.Chart.from_dict(spec)
@@ -26,59 +26,65 @@ def _html_and_png(spec, **kw):
     html = chart.to_html(fullhtml=False, template="universal", output_div=div)
     return {"text/html": html, "image/png": png.getvalue(), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
 
-# %% ../nbs/api/03_plots.ipynb #848b3f55
+# %% ../nbs/api/03_plots.ipynb #2e6014c6
 def enable_pictures():
     "Show altair charts in this notebook as scripts with a PNG beside them"
     alt.renderers.register("embgeom", _html_and_png)
     alt.renderers.enable("embgeom")
 
-# %% ../nbs/api/03_plots.ipynb #4892e9e6
+# %% ../nbs/api/03_plots.ipynb #cc691c93
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
 NEUTRAL = "#767676"  # what is no model: chance, random points
 
-# %% ../nbs/api/03_plots.ipynb #12ba7661
+# %% ../nbs/api/03_plots.ipynb #60305583
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _styles = {}  # name -> number of its colour, dash and shape, for as long as the session lasts
 
-# %% ../nbs/api/03_plots.ipynb #3b0ac150
-def _style(name):
-    "The number of the style of `name`"
-    if name not in _styles:
-        n = len(_DASHES)
-        first = (3 - zlib.crc32(name.encode())) % n  # 3: so that the bundled family has the first three
-        free = [i % n for i in range(first, first + n) if i % n not in _styles.values()]
-        _styles[name] = (free or [first])[0]
-    return _styles[name]
+# %% ../nbs/api/03_plots.ipynb #ebe96b57
+def _style_numbers(names):
+    "The number of the style of each of `names`, different as far as there are styles"
+    n, given = len(_DASHES), []
+    for name in names:
+        first = _styles.get(name, (3 - zlib.crc32(name.encode())) % n)  # 3: so that the bundled family has the first three
+        given.append(next((i % n for i in range(first, first + n) if i % n not in given), first))
+        _styles.setdefault(name, given[-1])
+    return given
 
-# %% ../nbs/api/03_plots.ipynb #53588655
+# %% ../nbs/api/03_plots.ipynb #421e103d
+def _style_of(names, neutral, table, other):
+    "The entry of `table` for each of `names`, `other` for those that are `neutral`"
+    models = [n for n in names if n not in neutral]
+    number = dict(zip(models, _style_numbers(models)))
+    return [table[number[n]] if n in number else other for n in names]
+
+# %% ../nbs/api/03_plots.ipynb #b02ac9b2
 def model_colors(
     names, # of the models
     neutral=(), # those among them that are no models: they are grey
 ) -> list: # a colour for each
     "The colours of the models `names`, the same in every chart"
-    return [NEUTRAL if name in neutral else COLORS[_style(name)] for name in names]
+    return _style_of(names, neutral, COLORS, NEUTRAL)
 
-# %% ../nbs/api/03_plots.ipynb #80d5c663
+# %% ../nbs/api/03_plots.ipynb #9fab52b0
 def _scales(names, neutral=()):
     "The altair scales of colour, dash and shape for `names`"
-    pick = lambda table, other: [other if n in neutral else table[_style(n)] for n in names]
-    scale = lambda values: alt.Scale(domain=list(names), range=values)
-    return scale(pick(COLORS, NEUTRAL)), scale(pick(_DASHES, [1, 2])), scale(pick(_SHAPES, "stroke"))
+    scale = lambda table, other: alt.Scale(domain=list(names), range=_style_of(names, neutral, table, other))
+    return scale(COLORS, NEUTRAL), scale(_DASHES, [1, 2]), scale(_SHAPES, "stroke")
 
-# %% ../nbs/api/03_plots.ipynb #0eed26dc
+# %% ../nbs/api/03_plots.ipynb #fc7d739f
 def _titled(chart, title):
     "`chart` with `title`, which is its description too"
     return chart.properties(title=alt.TitleParams(title, anchor="start"), description=title if isinstance(title, str) else " ".join(title))
 
-# %% ../nbs/api/03_plots.ipynb #6cd61239
+# %% ../nbs/api/03_plots.ipynb #ab1ff7af
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
     return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
 
-# %% ../nbs/api/03_plots.ipynb #1a50aed5
+# %% ../nbs/api/03_plots.ipynb #c5fb2e50
 def density_chart(
     x, # first numbers (n,)
     y, # second numbers (n,)
@@ -99,7 +105,7 @@ def density_chart(
         tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #b7854f6a
+# %% ../nbs/api/03_plots.ipynb #0a81be19
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
@@ -107,7 +113,7 @@ def _ends(values, labels, n):
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
     return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
 
-# %% ../nbs/api/03_plots.ipynb #27055946
+# %% ../nbs/api/03_plots.ipynb #8be232b3
 def distribution_chart(
     values, # one number for each token (n,); NaN are left out
     labels, # the tokens' labels (n,)
@@ -135,7 +141,7 @@ def distribution_chart(
         tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
     return _titled(alt.hconcat(bars, ends), title)
 
-# %% ../nbs/api/03_plots.ipynb #febc4588
+# %% ../nbs/api/03_plots.ipynb #b305345f
 def overlaid_chart(
     values, # name -> numbers (n,)
     value_title="value", # what the numbers are
@@ -155,7 +161,7 @@ def overlaid_chart(
         tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #24b4336c
+# %% ../nbs/api/03_plots.ipynb #00f0b695
 def matrix_chart(
     frame, # a row for each cell
     x, # column that names the cell's column
@@ -187,7 +193,7 @@ def matrix_chart(
     chart = alt.layer(cells, numbers) if few else cells
     return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #244f4017
+# %% ../nbs/api/03_plots.ipynb #4f99c72c
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
@@ -195,7 +201,7 @@ def _checked(frame, columns, most=5000):
     if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a page ({most:,} at most); take a sample.")
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
-# %% ../nbs/api/03_plots.ipynb #1ed6a1e2
+# %% ../nbs/api/03_plots.ipynb #881e565e
 def bars_chart(
     frame, # a row for each bar
     label, # column that names the bar
@@ -217,13 +223,13 @@ def bars_chart(
     color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
     return _titled(chart.encode(color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)), title)
 
-# %% ../nbs/api/03_plots.ipynb #266df26c
+# %% ../nbs/api/03_plots.ipynb #f1db285f
 def _threshold(value, text):
     "A dashed line across at the height `value`, with its name"
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
     return [base.mark_rule(strokeDash=[4, 4], color="black"), base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(text="text:N", x=alt.value(0))]
 
-# %% ../nbs/api/03_plots.ipynb #1a4e0a70
+# %% ../nbs/api/03_plots.ipynb #09ed69d1
 def line_chart(
     frame, # a row for each point of each line
     x, # column with the place along the line
@@ -256,7 +262,7 @@ def line_chart(
     if points: layers.append(base.mark_point(filled=True, size=45).encode(y=axis, shape=alt.Shape(name, type="nominal", title=None, scale=shape)))
     return _titled(alt.layer(*layers), title)
 
-# %% ../nbs/api/03_plots.ipynb #ce4ff5c1
+# %% ../nbs/api/03_plots.ipynb #9ed85907
 def interval_chart(
     frame, # a row for each number
     label, # column that names it
@@ -279,7 +285,7 @@ def interval_chart(
     point = base.mark_point(color=COLORS[0], filled=True, opacity=1, size=70).encode(x=axis(value))
     return _titled(alt.layer(null, interval, point), title)
 
-# %% ../nbs/api/03_plots.ipynb #cd44c799
+# %% ../nbs/api/03_plots.ipynb #f2a4b126
 def map_chart(
     frame, # a row for each point
     x, # column with its place along
