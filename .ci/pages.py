@@ -1,9 +1,17 @@
-"""Do the charts of a page show? Opens pages in a headless Chromium that reaches nothing outside.
+"""Do the charts and widgets of a page show? Opens pages in a headless Chromium that reaches nothing outside.
 
-The scripts that a published page takes from a CDN are answered from this machine (`vl_convert` carries
-vega, vega-lite and vega-embed); everything else outside is refused.
+The scripts that a published page takes from a CDN are answered from this machine: `vl_convert` carries
+vega, vega-lite and vega-embed; what widgets need comes from the npm registry, once, and is kept in the
+user's cache. Everything else outside is refused.
 """
+import base64
+import hashlib
+import mimetypes
+import os
 import shutil
+import tarfile
+import tempfile
+import urllib.request
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +21,11 @@ from playwright.sync_api import sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]
-EMPTY = ("vega@", "vega-lite@", "vega-lib", "require", "jquery", "mathjax", "html-manager")
+EMPTY = ("vega@", "vega-lite@", "vega-lib", "jquery", "mathjax")
+PACKAGES = {  # name: version, sha512 of the archive
+    "@jupyter-widgets/html-manager": ("1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA=="),
+    "requirejs": ("2.3.7", "DouTG8T1WanGok6Qjg2SXuCMzszOo0eHeH9hDZ5Y4x8Je+9JB38HdTLT4/VA8OaUhBa0JPVHJ0pyBkM1z+pDsw=="),
+}
 CHARTS = 'div[id^="altair-viz"], div[id^="chart-"], #vis, .vega-embed, .chart'
 
 # A chart is drawn if its SVG has marks, or its canvas has pixels that are neither grey nor transparent:
@@ -52,7 +64,38 @@ def browser():
 @lru_cache
 def vega_bundle():
     "The three libraries as one script, which may be loaded once for each chart, as the real ones may"
-    return f"(() => {{ {vl_convert.javascript_bundle()}\n}})()"
+    amd = "if (typeof define === 'function' && define.amd) define([], () => window.vegaEmbed)"
+    return f"(() => {{ {vl_convert.javascript_bundle()}\n}})();\n{amd}"
+
+
+@lru_cache
+def npm(name):
+    "The folder with the files of the npm package `name`, fetched if it is not here yet"
+    version, checksum = PACKAGES[name]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embgeom-ci"
+    folder, short = cache / f"{name.replace('/', '-')}-{version}", name.split("/")[-1]
+    if folder.exists():
+        return folder / "package"
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
+    with urllib.request.urlopen(f"{registry}/{name}/-/{short}-{version}.tgz", timeout=60) as reply:
+        archive = reply.read()
+    if base64.b64encode(hashlib.sha512(archive).digest()).decode() != checksum:
+        raise ValueError(f"{name} {version} from {registry} is not the archive that was tested")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as part:
+        (Path(part) / "archive").write_bytes(archive)
+        with tarfile.open(Path(part) / "archive") as tar:
+            tar.extractall(Path(part) / "files", filter="data")
+        os.replace(Path(part) / "files", folder)
+    return folder / "package"
+
+
+def npm_file(url):
+    "The file that a CDN would send for `url`, or None"
+    if "/require.js/" in url:
+        return npm("requirejs") / "require.js"
+    if "@jupyter-widgets/html-manager@" in url:
+        return npm("@jupyter-widgets/html-manager") / "dist" / url.split("/dist/")[1].split("?")[0]
 
 
 def answer(route, outside):
@@ -63,6 +106,9 @@ def answer(route, outside):
     outside.append(url)
     if "vega-embed@" in url:
         return route.fulfill(body=vega_bundle(), content_type="text/javascript")
+    if file := npm_file(url):
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return route.fulfill(body=file.read_bytes(), content_type=kind, headers={"Access-Control-Allow-Origin": "*"})
     if any(name in url.lower() for name in EMPTY):
         return route.fulfill(body="", content_type="text/javascript")
     route.abort()
