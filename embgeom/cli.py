@@ -12,7 +12,8 @@ import time
 
 from . import __version__
 from .pocket import NAMES
-from .report import check_out, compare
+from .pages import check_out
+from .report import compare
 
 # %% ../nbs/api/60_cli.ipynb #67219b46
 try: import resource
