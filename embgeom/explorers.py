@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Step', 'Explorer', 'LLEExplorer', 'GlobalExplorer', 'DimensionExplorer']
 
-# %% ../nbs/api/51_explorers.ipynb #a45a3929
+# %% ../nbs/api/51_explorers.ipynb #5d96d924
 import html
 import re
 from base64 import b64encode
@@ -26,7 +26,7 @@ from .plots import bars_chart, chart_html, chart_png, density_chart, distributio
 from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/51_explorers.ipynb #cdacf46a
+# %% ../nbs/api/51_explorers.ipynb #dabe0cba
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
@@ -40,13 +40,13 @@ class Step:
         formula = f'<p class="embgeom-formula">{self.formula}</p>' if self.formula else ""
         return f'<div class="embgeom-step"><p><strong>Step {number} of {of}: {self.title}.</strong> {self.text}</p>{formula}</div>'
 
-# %% ../nbs/api/51_explorers.ipynb #b7e12972
+# %% ../nbs/api/51_explorers.ipynb #7351c5e3
 def _shown(chart):
     "The `outputs` of an Output widget that shows `chart`"
     data = {"text/html": chart_html(chart), "text/plain": f"<Chart: {chart.description}>"}
     return ({"output_type": "display_data", "data": data, "metadata": {}},)
 
-# %% ../nbs/api/51_explorers.ipynb #6fbb2e97
+# %% ../nbs/api/51_explorers.ipynb #64ca0a76
 _STYLE = """<style>
 .embgeom-live.jupyter-widgets-disconnected { display: none !important }
 .embgeom-page { display: none !important }
@@ -61,7 +61,7 @@ _STYLE = """<style>
 _LIVE = "<strong>Choose</strong> (needs a running kernel):"
 _PAGE = "<em>In a running notebook you can search for any token here, and change the numbers. The steps below work in this page.</em>"
 
-# %% ../nbs/api/51_explorers.ipynb #c9095f8e
+# %% ../nbs/api/51_explorers.ipynb #51b3c37e
 def _search(texts, query, most=50):
     "Row numbers of the tokens, whose small-letter `texts` are given, that contain `query`, the likeliest first"
     query = query.replace("␣", " ").lower()
@@ -70,7 +70,7 @@ def _search(texts, query, most=50):
     key = lambda i: (texts[i].strip() != word, not texts[i].strip().startswith(word), len(texts[i]), i)
     return sorted(found, key=key)[:most]
 
-# %% ../nbs/api/51_explorers.ipynb #1e07f76f
+# %% ../nbs/api/51_explorers.ipynb #db89ffad
 @contextmanager
 def _progress(what, data):
     "Say that `what` is being computed where it takes a while for `data` of this size"
@@ -78,7 +78,7 @@ def _progress(what, data):
         yield
         bar.update()
 
-# %% ../nbs/api/51_explorers.ipynb #a74e04df
+# %% ../nbs/api/51_explorers.ipynb #f6bac0c2
 class Explorer(widgets.VBox):
     "A picture, a sentence and steps for one token, with controls for where there is a kernel"
     what = ""  # what is explored, for the heading
@@ -157,7 +157,7 @@ class Explorer(widgets.VBox):
         if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
 
-# %% ../nbs/api/51_explorers.ipynb #a99ca920
+# %% ../nbs/api/51_explorers.ipynb #55b595df
 class _Cosines:
     "What is kept of a space for looking around one token after the other; `centered`: the mean of the rows is subtracted first"
     def __init__(self, space, name, centered=False):
@@ -186,12 +186,12 @@ class _Cosines:
         order = np.lexsort((found, -cosines))[:k]
         return found[order], cosines[order]
 
-# %% ../nbs/api/51_explorers.ipynb #51cedc3f
+# %% ../nbs/api/51_explorers.ipynb #dd3b152f
 def _others(values, row):
     "The `values` of all tokens but `row`"
     return np.delete(values, row)
 
-# %% ../nbs/api/51_explorers.ipynb #f23585d7
+# %% ../nbs/api/51_explorers.ipynb #39ac5363
 @dataclass(frozen=True)
 class _Mixture:
     "A token as a mixture of its nearest neighbours, with everything on the way"
@@ -213,7 +213,7 @@ def _mixture(around, row, k, ridge=1e-3):
     weights = np.linalg.solve(gram + (ridge*np.trace(gram) or ridge)*np.eye(k), np.ones(k))
     return _Mixture(rows, cosines, offsets, gram, weights / weights.sum())
 
-# %% ../nbs/api/51_explorers.ipynb #d9ace4af
+# %% ../nbs/api/51_explorers.ipynb #ab9a9a13
 def _flat(mixture):
     "The neighbours, the token and the mixture on the plane in which the neighbours differ most: (k + 2, 2)"
     points = np.concatenate([mixture.offsets, np.zeros((1, mixture.offsets.shape[1])), mixture.left[None]])
@@ -222,7 +222,7 @@ def _flat(mixture):
     axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: take the same every time
     return (points - mean) @ axes.T
 
-# %% ../nbs/api/51_explorers.ipynb #ce557286
+# %% ../nbs/api/51_explorers.ipynb #4f5506e4
 def _lle_token(e):
     "Step 1"
     (one, other), dims = e.pair.names, [s.dim for s in (e.pair.source, e.pair.target)]
@@ -240,7 +240,7 @@ def _lle_near(e):
     return Step("neighbours", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
                 bars_chart(frame, "neighbour", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #96f3a855
+# %% ../nbs/api/51_explorers.ipynb #22270b93
 def _lle_gram(e):
     "Step 3"
     m, names = e.mixtures[0], e.labels(e.mixtures[0].rows)
@@ -260,7 +260,7 @@ def _lle_weights(e):
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #052d30c1
+# %% ../nbs/api/51_explorers.ipynb #c9a91f30
 def _lle_mixture(e):
     "Step 5"
     m, flat = e.mixtures[0], _flat(e.mixtures[0])
@@ -270,7 +270,7 @@ def _lle_mixture(e):
     return Step("mixture", f"The mixture beside the token, on the plane in which the neighbours differ most. It leaves over {left:.3f} of the token's squared length; "
                 f"the plain mean of the neighbours leaves {mean:.3f}.", "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
                 map_chart(frame, "along", "up", "kind", "name", "shown", f"The neighbours of {e.plain} in {e.pair.names[0]}, and their mixture",
-                          x_title="first principal direction", y_title="second principal direction"))
+                          "first principal direction", "second principal direction", e.pair.names[0]))
 
 
 def _lle_other(e):
@@ -281,7 +281,7 @@ def _lle_other(e):
                 "coordinates, nor on how many there are, so the two rows can be compared.", "",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #92ac2b16
+# %% ../nbs/api/51_explorers.ipynb #f967a1c0
 def _lle_cosine(e):
     "Step 7"
     frame = pd.DataFrame({"neighbour": e.labels(e.products.index), "part": e.products.to_numpy()})
@@ -290,7 +290,7 @@ def _lle_cosine(e):
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
                 bars_chart(frame, "neighbour", "part", None, f"What each neighbour adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #b5fd108f
+# %% ../nbs/api/51_explorers.ipynb #ceab692e
 class LLEExplorer(Explorer):
     "How two models put a token together from its neighbours (arXiv 2503.21073; Roweis & Saul 2000)"
     what = "Locally linear embedding of one token"
@@ -330,7 +330,7 @@ class LLEExplorer(Explorer):
         return bars_chart(long.melt("neighbour", var_name="model", value_name="weight"), "neighbour", "weight", "model",
                           f"What {self.plain} is made of in the two models", "weight in the mixture")
 
-# %% ../nbs/api/51_explorers.ipynb #ad20abb9
+# %% ../nbs/api/51_explorers.ipynb #15165b79
 def _global_token(e):
     "Step 1"
     n = min(20, *(s.dim for s in (e.pair.source, e.pair.target)))
@@ -347,9 +347,9 @@ def _global_side(e, i):
     name = e.pair.names[i]
     more = "Near to it are tokens that are used like it." if i == 0 else "Other numbers, another width: but are the same tokens near, and the same far?"
     return Step(("cosines", "other model")[i], f"The cosines of {e.label} with all other tokens in {name}. {more}", "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
-                distribution_chart(e.cosines[i], e.names, "cosine", f"Cosines with {e.plain} in {name}, and the tokens at both ends"))
+                distribution_chart(e.cosines[i], e.names, "cosine", f"Cosines with {e.plain} in {name}, and the tokens at both ends", model=name))
 
-# %% ../nbs/api/51_explorers.ipynb #cd55ac65
+# %% ../nbs/api/51_explorers.ipynb #4559efdd
 def _global_both(e):
     "Step 4"
     return Step("correlation", f"The two lists against each other, a count for each cell. If the tokens lay around {e.label} alike in both models, the cells would lie on a line. The correlation is "
@@ -367,7 +367,7 @@ def _global_pairs(e):
     return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is <strong>{e.pearson:.3f}</strong>. It comes from sums over "
                 f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.pairs_chart())
 
-# %% ../nbs/api/51_explorers.ipynb #f4d320d1
+# %% ../nbs/api/51_explorers.ipynb #09560937
 def _global_chance(e):
     "Step 7"
     f = e.found
@@ -379,7 +379,7 @@ def _global_chance(e):
                 interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high",
                                "Raw and centred correlation over all pairs; grey: chance", "correlation over all pairs"))
 
-# %% ../nbs/api/51_explorers.ipynb #67a174fa
+# %% ../nbs/api/51_explorers.ipynb #df54915f
 class GlobalExplorer(Explorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
     what = "Global similarity, from one token to all pairs"
@@ -434,7 +434,7 @@ class GlobalExplorer(Explorer):
         text = f"Angles between tokens in {self.pair.names[0]} and {self.pair.names[1]}: {self.plain} on the left, all pairs on the right"
         return alt.hconcat(self.token_chart(), self.pairs_chart()).resolve_scale(color="independent").properties(description=text)
 
-# %% ../nbs/api/51_explorers.ipynb #87e0bc2c
+# %% ../nbs/api/51_explorers.ipynb #76eb1221
 def _variances(points):
     "Shares of the variance of `points` (k, d) along their principal directions, largest first"
     z = points.astype(float) - points.mean(0, dtype=float)
@@ -448,18 +448,18 @@ def _plane(points):
     axes = eigh(z.T @ z, subset_by_index=[z.shape[1] - 2, z.shape[1] - 1])[1].T[::-1]
     return z @ (axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]).T  # a sign is free: take the same every time
 
-# %% ../nbs/api/51_explorers.ipynb #e14e76f0
+# %% ../nbs/api/51_explorers.ipynb #c9221be7
 def _thin(n, most=120):
     "At most `most` of the numbers 0 .. n-1, both ends and the small ones among them"
     return np.unique(np.concatenate([np.arange(min(n, most//3)), np.linspace(0, n - 1, min(n, most*2//3)).round()]).astype(int))
 
 
-def _curves(e, shares, cumulative=False, neutral=()):
+def _curves(shares, cumulative=False):
     "A frame for `line_chart` from name -> shares of the variance"
     parts = [pd.DataFrame({"components": _thin(len(v)) + 1, "share": (np.cumsum(v) if cumulative else v)[_thin(len(v))], "model": name}) for name, v in shares.items()]
     return pd.concat(parts)
 
-# %% ../nbs/api/51_explorers.ipynb #312e1291
+# %% ../nbs/api/51_explorers.ipynb #628f1fb9
 def _dim_token(e):
     "Step 1"
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
@@ -476,24 +476,32 @@ def _dim_near(e):
     return Step("neighbours", f"From the nearest to number {e.k:,}. The first are {first}.", "",
                 line_chart(frame, "rank", "cosine", "model", "neighbour, nearest first", "cosine", f"The neighbours of {e.plain}: a few are near, then a long tail"))
 
-# %% ../nbs/api/51_explorers.ipynb #97c4040a
+# %% ../nbs/api/51_explorers.ipynb #340d18d1
+def _flat_frame(e):
+    "The neighbours of the first model laid flat; those furthest out by name"
+    flat, near = _plane(e.points[0]), e.near[0]
+    ends = np.unique(np.argsort(flat, axis=0, kind="stable")[[0, 1, 2, -3, -2, -1]])
+    rows = np.union1d(ends, np.linspace(0, e.k - 1, min(e.k, 250)).round().astype(int))
+    names, named = np.array(e.labels(near[rows]), dtype=object), np.isin(rows, ends)
+    frame = pd.DataFrame({"along": flat[rows, 0], "up": flat[rows, 1], "name": names, "kind": np.where(named, "furthest out", "neighbours"), "shown": np.where(named, names, "")})
+    return frame.sort_values("kind", ascending=False, kind="stable")
+
+
 def _dim_plane(e):
     "Step 3"
-    shown = np.unique(np.concatenate([np.arange(min(8, e.k)), np.linspace(0, e.k - 1, min(e.k, 250)).round()]).astype(int))
-    flat, names = _plane(e.points[0])[shown], e.labels(e.near[0][shown])
-    frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "name": names, "kind": np.where(shown < 8, "the 8 nearest", "other neighbours"), "shown": np.where(shown < 8, names, "")})
     return Step("centre", f"Their rows as they are, less the mean of the rows, laid flat on the two directions in which they spread most ({e.sides[0]}). These two hold "
                 f"{e.shares[0][:2].sum():.0%} of the variance: the flat picture leaves out the rest.", "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
-                map_chart(frame, "along", "up", "kind", "name", "shown", f"The neighbours of {e.plain} in {e.sides[0]}, laid flat", "first principal direction", "second principal direction"))
+                map_chart(_flat_frame(e), "along", "up", "kind", "name", "shown", f"The neighbours of {e.plain} in {e.sides[0]}, laid flat",
+                          "first principal direction", "second principal direction", e.sides[0]))
 
 
 def _dim_variances(e):
     "Step 4"
     return Step("variances", "How much of the variance each direction holds, the largest first: the squares of the singular values of <i>Z</i>, as shares of their sum.",
                 "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
-                line_chart(_curves(e, dict(zip(e.sides, e.shares))), "components", "share", "model", "direction", "share of the variance", "Each further direction holds less", y_format=".1%"))
+                line_chart(_curves(dict(zip(e.sides, e.shares))).query("share > 1e-5"), "components", "share", "model", "direction, the largest first", "share of the variance", "Each further direction holds less", y_format="~%", log=True))
 
-# %% ../nbs/api/51_explorers.ipynb #54267193
+# %% ../nbs/api/51_explorers.ipynb #ca79bf0c
 def _dim_sum(e):
     "Step 5"
     found = " and ".join(f"<strong>{d}</strong> in {n}" for n, d in zip(e.sides, e.dimensions))
@@ -507,7 +515,7 @@ def _dim_random(e):
     return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey lines are for as many random points of the same width, and the {e.k:,} "
                 f"of them that are nearest to one. {found}.", "", e.curve_chart(dict(zip([f"random, {s.dim} wide" for s in e.spaces], e.random_shares))))
 
-# %% ../nbs/api/51_explorers.ipynb #fb16b8cf
+# %% ../nbs/api/51_explorers.ipynb #89c54323
 def _dim_choices(e):
     "Step 7"
     levels = np.round(np.arange(.5, .991, .01), 2)
@@ -515,7 +523,7 @@ def _dim_choices(e):
     return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can be compared are tokens and models at the same two numbers.", "",
                 line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbours)"))
 
-# %% ../nbs/api/51_explorers.ipynb #aa94cfe7
+# %% ../nbs/api/51_explorers.ipynb #6848e471
 class DimensionExplorer(Explorer):
     "In how many directions the neighbours of a token spread, in one model or two (arXiv 2503.21073)"
     what = "Intrinsic dimension around one token"
@@ -568,7 +576,7 @@ class DimensionExplorer(Explorer):
 
     def curve_chart(self, random):
         "The cumulative curves, with the lines of `random` points in grey"
-        frame = _curves(self, dict(zip(self.sides, self.shares)) | random, cumulative=True)
+        frame = _curves(dict(zip(self.sides, self.shares)) | random, cumulative=True)
         return line_chart(frame, "components", "share", "model", "directions, the largest first", "share of the variance together", f"How many directions the neighbours of {self.plain} spread in",
                           neutral=tuple(random), threshold=self.variance, threshold_title=f"{self.variance:.0%}", y_format=".0%")
 
