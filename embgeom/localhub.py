@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Fault', 'Asked', 'LocalHub']
 
-# %% ../nbs/api/11_localhub.ipynb #997c0c1f
+# %% ../nbs/api/11_localhub.ipynb #87cd4b0a
 import hashlib
 import threading
 import time
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-# %% ../nbs/api/11_localhub.ipynb #a600c0bc
+# %% ../nbs/api/11_localhub.ipynb #b530203b
 @dataclass
 class Fault:
     "What to do wrong with requests for the contents of a file"
@@ -28,7 +28,7 @@ class Fault:
     ranges: bool = True # False: send the whole file, whatever range was asked for
     pause: float = 0. # seconds to wait before each block of 64 kB
 
-# %% ../nbs/api/11_localhub.ipynb #662ed911
+# %% ../nbs/api/11_localhub.ipynb #e05e202c
 _LARGE = (".safetensors", ".bin", ".gguf")
 
 @dataclass
@@ -40,7 +40,7 @@ class Asked:
     token: str | None # the token that came with it
     sent: int = 0 # bytes of contents sent
 
-# %% ../nbs/api/11_localhub.ipynb #584b41fa
+# %% ../nbs/api/11_localhub.ipynb #ec0907a3
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -104,7 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
                 asked.sent = file.tell() - start
         self.close_connection = self.close_connection or stop < end or bool(fault.lie)
 
-# %% ../nbs/api/11_localhub.ipynb #39b72622
+# %% ../nbs/api/11_localhub.ipynb #f9314d08
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *args): pass # a client that has gone is no error
+
+# %% ../nbs/api/11_localhub.ipynb #a4448dc8
 class LocalHub:
     "Serves each folder below `folder` as the model `org/<folder>`"
 
@@ -115,7 +119,7 @@ class LocalHub:
         self.folder, self.gated = Path(folder), gated or {}
         self.commit = "c" * 40 # what `main` stands for
         self.asked, self.faults = [], [] # `Asked` so far, and `Fault` still to come
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub, self.port = self, self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
