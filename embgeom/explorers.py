@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Step', 'Explorer', 'LLEExplorer', 'GlobalExplorer', 'DimensionExplorer']
 
-# %% ../nbs/api/51_explorers.ipynb #5d96d924
+# %% ../nbs/api/51_explorers.ipynb #9f48a510
 import html
 import re
 from base64 import b64encode
@@ -26,7 +26,7 @@ from .plots import bars_chart, chart_html, chart_png, density_chart, distributio
 from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/51_explorers.ipynb #dabe0cba
+# %% ../nbs/api/51_explorers.ipynb #44283811
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
@@ -40,13 +40,13 @@ class Step:
         formula = f'<p class="embgeom-formula">{self.formula}</p>' if self.formula else ""
         return f'<div class="embgeom-step"><p><strong>Step {number} of {of}: {self.title}.</strong> {self.text}</p>{formula}</div>'
 
-# %% ../nbs/api/51_explorers.ipynb #7351c5e3
+# %% ../nbs/api/51_explorers.ipynb #250889f1
 def _shown(chart):
     "The `outputs` of an Output widget that shows `chart`"
     data = {"text/html": chart_html(chart), "text/plain": f"<Chart: {chart.description}>"}
     return ({"output_type": "display_data", "data": data, "metadata": {}},)
 
-# %% ../nbs/api/51_explorers.ipynb #64ca0a76
+# %% ../nbs/api/51_explorers.ipynb #3d28adfc
 _STYLE = """<style>
 .embgeom-live.jupyter-widgets-disconnected { display: none !important }
 .embgeom-page { display: none !important }
@@ -61,7 +61,7 @@ _STYLE = """<style>
 _LIVE = "<strong>Choose</strong> (needs a running kernel):"
 _PAGE = "<em>In a running notebook you can search for any token here, and change the numbers. The steps below work in this page.</em>"
 
-# %% ../nbs/api/51_explorers.ipynb #51b3c37e
+# %% ../nbs/api/51_explorers.ipynb #fada5edf
 def _search(texts, query, most=50):
     "Row numbers of the tokens, whose small-letter `texts` are given, that contain `query`, the likeliest first"
     query = query.replace("␣", " ").lower()
@@ -70,7 +70,7 @@ def _search(texts, query, most=50):
     key = lambda i: (texts[i].strip() != word, not texts[i].strip().startswith(word), len(texts[i]), i)
     return sorted(found, key=key)[:most]
 
-# %% ../nbs/api/51_explorers.ipynb #db89ffad
+# %% ../nbs/api/51_explorers.ipynb #381aeb89
 @contextmanager
 def _progress(what, data):
     "Say that `what` is being computed where it takes a while for `data` of this size"
@@ -78,7 +78,7 @@ def _progress(what, data):
         yield
         bar.update()
 
-# %% ../nbs/api/51_explorers.ipynb #f6bac0c2
+# %% ../nbs/api/51_explorers.ipynb #2d89469d
 class Explorer(widgets.VBox):
     "A picture, a sentence and steps for one token, with controls for where there is a kernel"
     what = ""  # what is explored, for the heading
@@ -94,6 +94,7 @@ class Explorer(widgets.VBox):
         self._query = widgets.Text(description="search", placeholder="part of a token, then Enter", continuous_update=False)
         self._found = widgets.Dropdown(description="token", options=[(self.plain, self.row)])
         self._said, self._sentence, self._picture = widgets.HTML(), widgets.HTML(), widgets.Output()
+        self._before = {}  # id of a chart -> the chart, kept so that the id stays its own, and what shows it
         self._frames = [(widgets.HTML(), widgets.Output()) for _ in self.recipe]
         self._tab = widgets.Tab(children=[widgets.VBox(f) for f in self._frames], selected_index=0)
         super().__init__(self._parts(controls))
@@ -125,15 +126,26 @@ class Explorer(widgets.VBox):
         self._refresh()
 
     def _refresh(self):
-        "Compute, and put everything on the screen"
+        "Compute, and put everything on the screen: what is looked at first, the other steps after it"
         self._said.value = "Computing ..."
         self.compute()
-        self.sentence, self.chart, self.steps = self.say(), self.draw(), [make(self) for make in self.recipe]
+        self.sentence, self.chart, self._drawn = self.say(), self.draw(), {}
         self._sentence.value = f'<p role="status" aria-live="polite">{self.sentence}</p>'
-        self._picture.outputs = _shown(self.chart)
-        for i, (step, (words, picture)) in enumerate(zip(self.steps, self._frames)):
-            words.value, picture.outputs = step.to_html(i + 1, len(self.steps)), _shown(step.chart)
-        self._said.value = ""
+        self._picture.outputs = self._outputs(self.chart)
+        self.steps, first = [None]*len(self.recipe), self._tab.selected_index or 0
+        for i in (first, *range(first), *range(first + 1, len(self.recipe))): self._fill(i)
+        self._before, self._said.value = self._drawn, ""
+
+    def _fill(self, i):
+        "Make step `i` and put it in its place"
+        self.steps[i] = step = self.recipe[i](self)
+        words, picture = self._frames[i]
+        words.value, picture.outputs = step.to_html(i + 1, len(self.recipe)), self._outputs(step.chart)
+
+    def _outputs(self, chart):
+        "What shows `chart`; not made again for a chart that is on the screen already"
+        self._drawn[id(chart)] = self._drawn.get(id(chart)) or self._before.get(id(chart)) or (chart, _shown(chart))
+        return self._drawn[id(chart)][1]
 
     def labels(self, rows): return [self.names[r] for r in rows]
 
@@ -157,7 +169,7 @@ class Explorer(widgets.VBox):
         if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
 
-# %% ../nbs/api/51_explorers.ipynb #55b595df
+# %% ../nbs/api/51_explorers.ipynb #ce85a081
 class _Cosines:
     "What is kept of a space for looking around one token after the other; `centered`: the mean of the rows is subtracted first"
     def __init__(self, space, name, centered=False):
@@ -186,12 +198,12 @@ class _Cosines:
         order = np.lexsort((found, -cosines))[:k]
         return found[order], cosines[order]
 
-# %% ../nbs/api/51_explorers.ipynb #dd3b152f
+# %% ../nbs/api/51_explorers.ipynb #e2180800
 def _others(values, row):
     "The `values` of all tokens but `row`"
     return np.delete(values, row)
 
-# %% ../nbs/api/51_explorers.ipynb #39ac5363
+# %% ../nbs/api/51_explorers.ipynb #5e0581cf
 @dataclass(frozen=True)
 class _Mixture:
     "A token as a mixture of its nearest neighbours, with everything on the way"
@@ -213,7 +225,7 @@ def _mixture(around, row, k, ridge=1e-3):
     weights = np.linalg.solve(gram + (ridge*np.trace(gram) or ridge)*np.eye(k), np.ones(k))
     return _Mixture(rows, cosines, offsets, gram, weights / weights.sum())
 
-# %% ../nbs/api/51_explorers.ipynb #ab9a9a13
+# %% ../nbs/api/51_explorers.ipynb #fba3dfe6
 def _flat(mixture):
     "The neighbours, the token and the mixture on the plane in which the neighbours differ most: (k + 2, 2)"
     points = np.concatenate([mixture.offsets, np.zeros((1, mixture.offsets.shape[1])), mixture.left[None]])
@@ -222,7 +234,7 @@ def _flat(mixture):
     axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: take the same every time
     return (points - mean) @ axes.T
 
-# %% ../nbs/api/51_explorers.ipynb #4f5506e4
+# %% ../nbs/api/51_explorers.ipynb #c57e0c1d
 def _lle_token(e):
     "Step 1"
     (one, other), dims = e.pair.names, [s.dim for s in (e.pair.source, e.pair.target)]
@@ -240,7 +252,7 @@ def _lle_near(e):
     return Step("neighbours", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
                 bars_chart(frame, "neighbour", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #22270b93
+# %% ../nbs/api/51_explorers.ipynb #3a8e0dab
 def _lle_gram(e):
     "Step 3"
     m, names = e.mixtures[0], e.labels(e.mixtures[0].rows)
@@ -260,7 +272,7 @@ def _lle_weights(e):
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #c9a91f30
+# %% ../nbs/api/51_explorers.ipynb #14d932e3
 def _lle_mixture(e):
     "Step 5"
     m, flat = e.mixtures[0], _flat(e.mixtures[0])
@@ -281,7 +293,7 @@ def _lle_other(e):
                 "coordinates, nor on how many there are, so the two rows can be compared.", "",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #f967a1c0
+# %% ../nbs/api/51_explorers.ipynb #1ef5870a
 def _lle_cosine(e):
     "Step 7"
     frame = pd.DataFrame({"neighbour": e.labels(e.products.index), "part": e.products.to_numpy()})
@@ -290,7 +302,7 @@ def _lle_cosine(e):
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
                 bars_chart(frame, "neighbour", "part", None, f"What each neighbour adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #ceab692e
+# %% ../nbs/api/51_explorers.ipynb #c8aa5228
 class LLEExplorer(Explorer):
     "How two models put a token together from its neighbours (arXiv 2503.21073; Roweis & Saul 2000)"
     what = "Locally linear embedding of one token"
@@ -330,7 +342,7 @@ class LLEExplorer(Explorer):
         return bars_chart(long.melt("neighbour", var_name="model", value_name="weight"), "neighbour", "weight", "model",
                           f"What {self.plain} is made of in the two models", "weight in the mixture")
 
-# %% ../nbs/api/51_explorers.ipynb #15165b79
+# %% ../nbs/api/51_explorers.ipynb #ee7d08e6
 def _global_token(e):
     "Step 1"
     n = min(20, *(s.dim for s in (e.pair.source, e.pair.target)))
@@ -349,7 +361,7 @@ def _global_side(e, i):
     return Step(("cosines", "other model")[i], f"The cosines of {e.label} with all other tokens in {name}. {more}", "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
                 distribution_chart(e.cosines[i], e.names, "cosine", f"Cosines with {e.plain} in {name}, and the tokens at both ends", model=name))
 
-# %% ../nbs/api/51_explorers.ipynb #4559efdd
+# %% ../nbs/api/51_explorers.ipynb #856b0e48
 def _global_both(e):
     "Step 4"
     return Step("correlation", f"The two lists against each other, a count for each cell. If the tokens lay around {e.label} alike in both models, the cells would lie on a line. The correlation is "
@@ -358,28 +370,30 @@ def _global_both(e):
 
 def _global_tokens(e):
     "Step 5"
-    return Step("all tokens", f"The same for each token. {e.label} is more alike in the two models than {e.rank:.0%} of the tokens.", "",
-                distribution_chart(e.values, e.names, "the token's own correlation", "Which tokens lie alike in both models, and which do not"))
+    return Step("all tokens", f"The same for each token. {e.label} is more alike in the two models than {e.rank:.0%} of the tokens.", "", e.fixed[0])
 
 
 def _global_pairs(e):
     "Step 6"
     return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is <strong>{e.pearson:.3f}</strong>. It comes from sums over "
-                f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.pairs_chart())
+                f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.fixed[1])
 
-# %% ../nbs/api/51_explorers.ipynb #09560937
-def _global_chance(e):
-    "Step 7"
-    f = e.found
+# %% ../nbs/api/51_explorers.ipynb #930c69ae
+def _chance_chart(f):
+    "Both correlations of the GlobalSimilarity `f`, their intervals, and what chance gives"
     frame = pd.DataFrame([("raw", f.pearson, *f.interval, -2*f.null_std, 2*f.null_std),
                           ("centred", f.pearson_centered, *f.interval_centered, -2*f.null_std_centered, 2*f.null_std_centered)],
                          columns=["kind", "correlation", "low", "high", "chance low", "chance high"])
-    return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two standard deviations either side are the grey bars. A direction that all "
-                "tokens share makes every cosine larger in the raw value; centred, the mean is subtracted first, and what is left is about the tokens themselves.", "",
-                interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high",
-                               "Raw and centred correlation over all pairs; grey: chance", "correlation over all pairs"))
+    return interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high",
+                          "Raw and centred correlation over all pairs; grey: chance", "correlation over all pairs")
 
-# %% ../nbs/api/51_explorers.ipynb #df54915f
+
+def _global_chance(e):
+    "Step 7"
+    return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two standard deviations either side are the grey bars. A direction that all "
+                "tokens share makes every cosine larger in the raw value; centred, the mean is subtracted first, and what is left is about the tokens themselves.", "", e.fixed[2])
+
+# %% ../nbs/api/51_explorers.ipynb #9b5eb4b3
 class GlobalExplorer(Explorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
     what = "Global similarity, from one token to all pairs"
@@ -405,11 +419,16 @@ class GlobalExplorer(Explorer):
         "What depends on the centring alone"
         with _progress("each token's similarity", self.pair):
             around = [_Cosines(s, n, self.centered) for s, n in zip((self.pair.source, self.pair.target), self.pair.names)]
-            return around, token_similarity(self.pair, self.centered), sample_cosines(self.pair, centered=self.centered)
+            values, sample = token_similarity(self.pair, self.centered), sample_cosines(self.pair, centered=self.centered)
+        one, other = self.pair.names
+        f, r = sample.to_frame(), self.found.pearson_centered if self.centered else self.found.pearson
+        charts = [distribution_chart(values, self.names, "the token's own correlation", "Which tokens lie alike in both models, and which do not"),
+                  density_chart(f.source, f.target, f"cosine in {one}", f"cosine in {other}", f"Every token with every other: {r:.2f}"), _chance_chart(self.found)]
+        return around, values, sample, charts
 
     def compute(self):
         if self.centered not in self._made: self._made[self.centered] = self._make()
-        self.around, self.values, self.sample = self._made[self.centered]
+        self.around, self.values, self.sample, self.fixed = self._made[self.centered]
         self.cosines = [a.with_all(self.row) for a in self.around]
         self.similarity, self.rank = float(self.values[self.row]), float((self.values < self.values[self.row]).mean())
         self.pearson = self.found.pearson_centered if self.centered else self.found.pearson
@@ -425,16 +444,11 @@ class GlobalExplorer(Explorer):
         c, d = (_others(v, self.row) for v in self.cosines)
         return density_chart(c, d, f"cosine in {one}", f"cosine in {other}", f"{self.plain} with every other token: {self.similarity:.2f}", counts="tokens")
 
-    def pairs_chart(self):
-        one, other = self.pair.names
-        f = self.sample.to_frame()
-        return density_chart(f.source, f.target, f"cosine in {one}", f"cosine in {other}", f"Every token with every other: {self.pearson:.2f}")
-
     def draw(self):
         text = f"Angles between tokens in {self.pair.names[0]} and {self.pair.names[1]}: {self.plain} on the left, all pairs on the right"
-        return alt.hconcat(self.token_chart(), self.pairs_chart()).resolve_scale(color="independent").properties(description=text)
+        return alt.hconcat(self.token_chart(), self.fixed[1]).resolve_scale(color="independent").properties(description=text)
 
-# %% ../nbs/api/51_explorers.ipynb #76eb1221
+# %% ../nbs/api/51_explorers.ipynb #97e9554b
 def _variances(points):
     "Shares of the variance of `points` (k, d) along their principal directions, largest first"
     z = points.astype(float) - points.mean(0, dtype=float)
@@ -448,7 +462,7 @@ def _plane(points):
     axes = eigh(z.T @ z, subset_by_index=[z.shape[1] - 2, z.shape[1] - 1])[1].T[::-1]
     return z @ (axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]).T  # a sign is free: take the same every time
 
-# %% ../nbs/api/51_explorers.ipynb #c9221be7
+# %% ../nbs/api/51_explorers.ipynb #42e33f49
 def _thin(n, most=120):
     "At most `most` of the numbers 0 .. n-1, both ends and the small ones among them"
     return np.unique(np.concatenate([np.arange(min(n, most//3)), np.linspace(0, n - 1, min(n, most*2//3)).round()]).astype(int))
@@ -459,7 +473,7 @@ def _curves(shares, cumulative=False):
     parts = [pd.DataFrame({"components": _thin(len(v)) + 1, "share": (np.cumsum(v) if cumulative else v)[_thin(len(v))], "model": name}) for name, v in shares.items()]
     return pd.concat(parts)
 
-# %% ../nbs/api/51_explorers.ipynb #628f1fb9
+# %% ../nbs/api/51_explorers.ipynb #26fae7eb
 def _dim_token(e):
     "Step 1"
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
@@ -476,7 +490,7 @@ def _dim_near(e):
     return Step("neighbours", f"From the nearest to number {e.k:,}. The first are {first}.", "",
                 line_chart(frame, "rank", "cosine", "model", "neighbour, nearest first", "cosine", f"The neighbours of {e.plain}: a few are near, then a long tail"))
 
-# %% ../nbs/api/51_explorers.ipynb #340d18d1
+# %% ../nbs/api/51_explorers.ipynb #5b91339a
 def _flat_frame(e):
     "The neighbours of the first model laid flat; those furthest out by name"
     flat, near = _plane(e.points[0]), e.near[0]
@@ -501,7 +515,7 @@ def _dim_variances(e):
                 "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
                 line_chart(_curves(dict(zip(e.sides, e.shares))).query("share > 1e-5"), "components", "share", "model", "direction, the largest first", "share of the variance", "Each further direction holds less", y_format="~%", log=True))
 
-# %% ../nbs/api/51_explorers.ipynb #ca79bf0c
+# %% ../nbs/api/51_explorers.ipynb #07ce500d
 def _dim_sum(e):
     "Step 5"
     found = " and ".join(f"<strong>{d}</strong> in {n}" for n, d in zip(e.sides, e.dimensions))
@@ -513,9 +527,9 @@ def _dim_random(e):
     "Step 6"
     found = "; ".join(f"{n}: {d}, random points {r}" for n, d, r in zip(e.sides, e.dimensions, e.random_dimensions))
     return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey lines are for as many random points of the same width, and the {e.k:,} "
-                f"of them that are nearest to one. {found}.", "", e.curve_chart(dict(zip([f"random, {s.dim} wide" for s in e.spaces], e.random_shares))))
+                f"of them that are nearest to one. {found}.", "", e.chart)
 
-# %% ../nbs/api/51_explorers.ipynb #89c54323
+# %% ../nbs/api/51_explorers.ipynb #be195ae2
 def _dim_choices(e):
     "Step 7"
     levels = np.round(np.arange(.5, .991, .01), 2)
@@ -523,7 +537,7 @@ def _dim_choices(e):
     return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can be compared are tokens and models at the same two numbers.", "",
                 line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbours)"))
 
-# %% ../nbs/api/51_explorers.ipynb #6848e471
+# %% ../nbs/api/51_explorers.ipynb #59bdb416
 class DimensionExplorer(Explorer):
     "In how many directions the neighbours of a token spread, in one model or two (arXiv 2503.21073)"
     what = "Intrinsic dimension around one token"
