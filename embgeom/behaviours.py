@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WordItem', 'ABItem', 'ab_contrasts', 'Behaviour', 'behaviours', 'load_behaviour']
 
-# %% ../nbs/api/11_behaviours.ipynb #798274c5
+# %% ../nbs/api/11_behaviours.ipynb #8b3a855e
 import json
 import os
 import re
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/api/11_behaviours.ipynb #5acaf8f4
+# %% ../nbs/api/11_behaviours.ipynb #b30d2281
 def _texts(value, what):
     "`value` as a tuple of texts that are not empty, or an error that says `what` was wanted"
     if isinstance(value, str) or not value or not all(isinstance(v, str) and v for v in value):
         raise ValueError(f"{what} is a list of texts, none of them empty; {value!r} came.")
     return tuple(value)
 
-# %% ../nbs/api/11_behaviours.ipynb #7187626c
+# %% ../nbs/api/11_behaviours.ipynb #19b9b9a5
 @dataclass(frozen=True)
 class WordItem:
     "The beginning of a sentence and two sets of words that may come next"
@@ -37,7 +37,7 @@ class WordItem:
         if not self.prompt.strip() or self.prompt[-1].isspace():
             raise ValueError(f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came.")
 
-# %% ../nbs/api/11_behaviours.ipynb #c1f60489
+# %% ../nbs/api/11_behaviours.ipynb #44f37118
 @dataclass(frozen=True)
 class ABItem:
     "A question with two answers, one of which matches the behaviour"
@@ -56,7 +56,7 @@ class ABItem:
         first, second = (self.matching, self.other) if matching_first else (self.other, self.matching)
         return f"{self.question}\n\nChoices:\n (A) {first}\n (B) {second}\n\nAnswer: ("
 
-# %% ../nbs/api/11_behaviours.ipynb #d41ec6bc
+# %% ../nbs/api/11_behaviours.ipynb #656ab34a
 def ab_contrasts(
     items, # `ABItem`s
 ) -> tuple: # pairs (positive, negative), two for each item
@@ -66,7 +66,7 @@ def ab_contrasts(
         return tuple(item.prompt(matching_first) + letter + ")" for letter in letters)
     return tuple(contrast(item, i % 2 == swap) for swap in (0, 1) for i, item in enumerate(items))
 
-# %% ../nbs/api/11_behaviours.ipynb #a8ddebce
+# %% ../nbs/api/11_behaviours.ipynb #2d116fa0
 @dataclass(frozen=True, repr=False)
 class Behaviour:
     "Contrasts to find a steering vector with, and other items to measure it with"
@@ -91,7 +91,7 @@ class Behaviour:
     @property
     def kind(self): return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
 
-# %% ../nbs/api/11_behaviours.ipynb #c0916801
+# %% ../nbs/api/11_behaviours.ipynb #a116ee8a
 def _data():
     "The folder with the behaviours that ship"
     return files("embgeom")/"behaviour_data"
@@ -102,14 +102,14 @@ def _shipped():
     found = [json.loads(f.read_text(encoding="utf-8")) for f in _data().iterdir() if f.name.endswith(".json")]
     return {f["name"]: f for f in sorted(found, key=lambda f: (f["kind"] != "words", f["name"]))}
 
-# %% ../nbs/api/11_behaviours.ipynb #b15e7225
+# %% ../nbs/api/11_behaviours.ipynb #abc191d6
 def _word_behaviour(data):
     "The behaviour made of the words in `data`"
     sets = {name: (words["positive"], words["negative"]) for name, words in data["words"].items()}
     items = [WordItem(prompt, *sets[name]) for name, prompt in data["items"]]
     return Behaviour(data["name"], data["what"], data["contrasts"], items, -1, {"source": "embgeom"})
 
-# %% ../nbs/api/11_behaviours.ipynb #f2dd8440
+# %% ../nbs/api/11_behaviours.ipynb #96dfb45f
 def _n_held_out(n, held_out, source):
     "How many of `n` items of `source` to hold out"
     if held_out is None: return min(50, n // 2)
@@ -126,7 +126,7 @@ def _divided(name, what, items, held_out, random_state, report):
     train, test = np.split(order, [len(items) - held_out])
     return Behaviour(name, what, ab_contrasts([items[i] for i in train]), [items[i] for i in test], -2, report | {"held_out": held_out})
 
-# %% ../nbs/api/11_behaviours.ipynb #f2fb27bb
+# %% ../nbs/api/11_behaviours.ipynb #6d1cc8ba
 def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made for, contrasts, items
     "What ships, by the names that `load_behaviour` takes"
     made_for = {"words": "any language model, also the pocket family", "choices": "models that follow instructions"}
@@ -134,7 +134,7 @@ def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made 
     return pd.DataFrame([{"name": name, "kind": data["kind"], "what": data["what"], "made for": made_for[data["kind"]],
                           "contrasts": len(b.contrasts), "items": len(b.items)} for name, (b, data) in loaded.items()])
 
-# %% ../nbs/api/11_behaviours.ipynb #8f26082f
+# %% ../nbs/api/11_behaviours.ipynb #d9281e56
 def _records(path):
     "(where, record) for each record in the file at `path`, read as a list of JSON if it begins with a bracket, else line by line"
     try: text = Path(path).read_bytes().decode("utf-8-sig")
@@ -149,7 +149,7 @@ def _parsed(text, path, where):
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it.") from None
 
-# %% ../nbs/api/11_behaviours.ipynb #8df36e72
+# %% ../nbs/api/11_behaviours.ipynb #4695053d
 _CHOICE = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 
 def _choices(
@@ -164,7 +164,7 @@ def _choices(
     parts = _CHOICE.split(rest)[1:]
     return stem.strip(), [(letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])]
 
-# %% ../nbs/api/11_behaviours.ipynb #718e39c4
+# %% ../nbs/api/11_behaviours.ipynb #5922b790
 _FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 def _check_record(record, where, path):
@@ -174,7 +174,7 @@ def _check_record(record, where, path):
         raise ValueError(f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}.")
     if not isinstance(record["question"], str): raise ValueError(f"The question in {where} of {path} is not text, but {record['question']!r}.")
 
-# %% ../nbs/api/11_behaviours.ipynb #7a43f4ff
+# %% ../nbs/api/11_behaviours.ipynb #40a5e6e6
 def _ab_item(record):
     "The `ABItem` in `record`, or why there is none, as a text"
     stem, choices = _choices(record["question"])
@@ -185,7 +185,7 @@ def _ab_item(record):
     if not stem or "" in answers.values(): return "an empty question or answer"
     return ABItem(stem, *map(answers.get, said)) if len({*answers.values()}) == 2 else "twice the same answer"
 
-# %% ../nbs/api/11_behaviours.ipynb #db864af7
+# %% ../nbs/api/11_behaviours.ipynb #d33863e8
 def _read_items(path, source):
     "The `ABItem`s in the file at `path`, and a report on what was left out"
     items, left = {}, {}
@@ -202,7 +202,7 @@ def _read_items(path, source):
                          "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers.")
     return list(items.values()), {"source": source, "records": len(records), "kept": len(items), "left_out": left}
 
-# %% ../nbs/api/11_behaviours.ipynb #02fc4497
+# %% ../nbs/api/11_behaviours.ipynb #639c69d8
 def _file_of_split(names, source, split):
     "The one of the `names` of files that holds `split`"
     data = [n for n in names if n.endswith((".jsonl", ".json"))]
@@ -211,7 +211,7 @@ def _file_of_split(names, source, split):
     raise ValueError(f"Which file of the dataset {source}? " + (f"Name one by filename=...: {some}." if data else
                      "It has no .jsonl or .json files, which are what can be read."))
 
-# %% ../nbs/api/11_behaviours.ipynb #5407f1e4
+# %% ../nbs/api/11_behaviours.ipynb #c9b6dd74
 def _hub_error(error, source, filename):
     "The `error` of the hub's client in words for the user"
     from huggingface_hub import errors
@@ -224,7 +224,7 @@ def _hub_error(error, source, filename):
     return ConnectionError(f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
                            "files elsewhere and give its path.")
 
-# %% ../nbs/api/11_behaviours.ipynb #9499bc80
+# %% ../nbs/api/11_behaviours.ipynb #1e412ba3
 def _from_hub(source, filename, split, token, revision):
     "The path of a file of the dataset `source`, fetched from the hub; and its name"
     import huggingface_hub as hub
@@ -236,7 +236,7 @@ def _from_hub(source, filename, split, token, revision):
     except Exception as error:  # the hub's own, and those of the network below it
         raise _hub_error(error, source, filename) from None
 
-# %% ../nbs/api/11_behaviours.ipynb #a848cf40
+# %% ../nbs/api/11_behaviours.ipynb #a260ed0d
 def load_behaviour(
     source, # a name in `behaviours()`, the path of a .jsonl or .json file, or a dataset on the hub, "organisation/name"
     held_out: int | None = None, # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
