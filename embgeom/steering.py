@@ -28,7 +28,7 @@ from safetensors.numpy import save as to_safetensors
 from tqdm.auto import tqdm
 
 import embgeom
-from .loading import _hub_file, _is_reachable
+from .hub import is_reachable, whole_file
 from .results import Result
 
 # %% ../nbs/api/34_steering.ipynb #8e70f0cd
@@ -596,7 +596,7 @@ def _load(cls,
     if path.is_dir(): path = path/_FILE
     if path.is_file(): return _read(path)
     if isinstance(source, Path) or str(source).count("/") != 1 or str(source).startswith((".", "~", "/")): raise FileNotFoundError(f"There is no file {path}.")
-    found = _hub_file(str(source), _FILE, revision, token, offline=not _is_reachable())
+    found = whole_file(str(source), _FILE, revision, token, offline=not is_reachable())
     if found is None: raise FileNotFoundError(f"{source} on the hub has no {_FILE}.")
     return _read(found)
 
