@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WordItem', 'ABItem', 'ab_contrasts', 'Behaviour', 'behaviours', 'load_behaviour']
 
-# %% ../nbs/api/11_behaviours.ipynb #8b3a855e
+# %% ../nbs/api/11_behaviours.ipynb #f2176002
 import json
 import os
 import re
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/api/11_behaviours.ipynb #b30d2281
+# %% ../nbs/api/11_behaviours.ipynb #47e6a9ad
 def _texts(value, what):
     "`value` as a tuple of texts that are not empty, or an error that says `what` was wanted"
     if isinstance(value, str) or not value or not all(isinstance(v, str) and v for v in value):
         raise ValueError(f"{what} is a list of texts, none of them empty; {value!r} came.")
     return tuple(value)
 
-# %% ../nbs/api/11_behaviours.ipynb #19b9b9a5
+# %% ../nbs/api/11_behaviours.ipynb #a0516b58
 @dataclass(frozen=True)
 class WordItem:
     "The beginning of a sentence and two sets of words that may come next"
@@ -37,7 +37,7 @@ class WordItem:
         if not self.prompt.strip() or self.prompt[-1].isspace():
             raise ValueError(f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came.")
 
-# %% ../nbs/api/11_behaviours.ipynb #44f37118
+# %% ../nbs/api/11_behaviours.ipynb #97cf1215
 @dataclass(frozen=True)
 class ABItem:
     "A question with two answers, one of which matches the behaviour"
@@ -56,17 +56,29 @@ class ABItem:
         first, second = (self.matching, self.other) if matching_first else (self.other, self.matching)
         return f"{self.question}\n\nChoices:\n (A) {first}\n (B) {second}\n\nAnswer: ("
 
-# %% ../nbs/api/11_behaviours.ipynb #656ab34a
+    def text(self,
+        matching, # whether to give the matching answer
+    ): # the question with that answer, and no choices
+        "The question with an answer written out"
+        return f"{self.question}\n\nAnswer: {self.matching if matching else self.other}"
+
+# %% ../nbs/api/11_behaviours.ipynb #fc7b4f87
+def _by_letter(item, matching_first):
+    "The contrast of `item` with either letter after its prompt"
+    letters = "AB" if matching_first else "BA"
+    return tuple(item.prompt(matching_first) + letter + ")" for letter in letters)
+
+# %% ../nbs/api/11_behaviours.ipynb #2d92fb1f
 def ab_contrasts(
     items, # `ABItem`s
-) -> tuple: # pairs (positive, negative), two for each item
-    "Contrasts in the form of CAA: each of `items` with the letter of the matching answer, and with the other, in both orders"
-    def contrast(item, matching_first):
-        letters = "AB" if matching_first else "BA"
-        return tuple(item.prompt(matching_first) + letter + ")" for letter in letters)
-    return tuple(contrast(item, i % 2 == swap) for swap in (0, 1) for i, item in enumerate(items))
+    form="letters", # "letters", to be read at position -2, or "texts", to be read at -1
+) -> tuple: # pairs (positive, negative): two for each item with letters, one with texts
+    "Contrasts made of `items`: each with the letter of the matching answer and of the other, in both orders, as in CAA; or with either answer written out"
+    if form == "texts": return tuple((item.text(True), item.text(False)) for item in items)
+    if form != "letters": raise ValueError(f"form is 'letters' or 'texts'; {form!r} came.")
+    return tuple(_by_letter(item, i % 2 == swap) for swap in (0, 1) for i, item in enumerate(items))
 
-# %% ../nbs/api/11_behaviours.ipynb #2d116fa0
+# %% ../nbs/api/11_behaviours.ipynb #3b666eee
 @dataclass(frozen=True, repr=False)
 class Behaviour:
     "Contrasts to find a steering vector with, and other items to measure it with"
@@ -91,7 +103,7 @@ class Behaviour:
     @property
     def kind(self): return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
 
-# %% ../nbs/api/11_behaviours.ipynb #a116ee8a
+# %% ../nbs/api/11_behaviours.ipynb #f891847a
 def _data():
     "The folder with the behaviours that ship"
     return files("embgeom")/"behaviour_data"
@@ -102,14 +114,14 @@ def _shipped():
     found = [json.loads(f.read_text(encoding="utf-8")) for f in _data().iterdir() if f.name.endswith(".json")]
     return {f["name"]: f for f in sorted(found, key=lambda f: (f["kind"] != "words", f["name"]))}
 
-# %% ../nbs/api/11_behaviours.ipynb #abc191d6
+# %% ../nbs/api/11_behaviours.ipynb #ed2cc34a
 def _word_behaviour(data):
     "The behaviour made of the words in `data`"
     sets = {name: (words["positive"], words["negative"]) for name, words in data["words"].items()}
     items = [WordItem(prompt, *sets[name]) for name, prompt in data["items"]]
     return Behaviour(data["name"], data["what"], data["contrasts"], items, -1, {"source": "embgeom"})
 
-# %% ../nbs/api/11_behaviours.ipynb #96dfb45f
+# %% ../nbs/api/11_behaviours.ipynb #c7eacc5f
 def _n_held_out(n, held_out, source):
     "How many of `n` items of `source` to hold out"
     if held_out is None: return min(50, n // 2)
@@ -119,14 +131,15 @@ def _n_held_out(n, held_out, source):
                      f"contrasts; {held_out!r} came.")
 
 
-def _divided(name, what, items, held_out, random_state, report):
+def _divided(name, what, items, held_out, random_state, form, report):
     "The behaviour with the last `held_out` of the shuffled `items` held out, and contrasts made of the others"
     held_out = _n_held_out(len(items), held_out, report["source"])
     order = np.random.default_rng(random_state).permutation(len(items))
     train, test = np.split(order, [len(items) - held_out])
-    return Behaviour(name, what, ab_contrasts([items[i] for i in train]), [items[i] for i in test], -2, report | {"held_out": held_out})
+    contrasts = ab_contrasts([items[i] for i in train], form)
+    return Behaviour(name, what, contrasts, [items[i] for i in test], -2 if form == "letters" else -1, report | {"held_out": held_out})
 
-# %% ../nbs/api/11_behaviours.ipynb #6d1cc8ba
+# %% ../nbs/api/11_behaviours.ipynb #8f401bf3
 def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made for, contrasts, items
     "What ships, by the names that `load_behaviour` takes"
     made_for = {"words": "any language model, also the pocket family", "choices": "models that follow instructions"}
@@ -134,7 +147,7 @@ def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made 
     return pd.DataFrame([{"name": name, "kind": data["kind"], "what": data["what"], "made for": made_for[data["kind"]],
                           "contrasts": len(b.contrasts), "items": len(b.items)} for name, (b, data) in loaded.items()])
 
-# %% ../nbs/api/11_behaviours.ipynb #d9281e56
+# %% ../nbs/api/11_behaviours.ipynb #7d16eec7
 def _records(path):
     "(where, record) for each record in the file at `path`, read as a list of JSON if it begins with a bracket, else line by line"
     try: text = Path(path).read_bytes().decode("utf-8-sig")
@@ -149,7 +162,7 @@ def _parsed(text, path, where):
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it.") from None
 
-# %% ../nbs/api/11_behaviours.ipynb #4695053d
+# %% ../nbs/api/11_behaviours.ipynb #889a645a
 _CHOICE = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 
 def _choices(
@@ -164,7 +177,7 @@ def _choices(
     parts = _CHOICE.split(rest)[1:]
     return stem.strip(), [(letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])]
 
-# %% ../nbs/api/11_behaviours.ipynb #5922b790
+# %% ../nbs/api/11_behaviours.ipynb #615b4daf
 _FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 def _check_record(record, where, path):
@@ -174,7 +187,7 @@ def _check_record(record, where, path):
         raise ValueError(f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}.")
     if not isinstance(record["question"], str): raise ValueError(f"The question in {where} of {path} is not text, but {record['question']!r}.")
 
-# %% ../nbs/api/11_behaviours.ipynb #40a5e6e6
+# %% ../nbs/api/11_behaviours.ipynb #1458e5fb
 def _ab_item(record):
     "The `ABItem` in `record`, or why there is none, as a text"
     stem, choices = _choices(record["question"])
@@ -185,7 +198,7 @@ def _ab_item(record):
     if not stem or "" in answers.values(): return "an empty question or answer"
     return ABItem(stem, *map(answers.get, said)) if len({*answers.values()}) == 2 else "twice the same answer"
 
-# %% ../nbs/api/11_behaviours.ipynb #d33863e8
+# %% ../nbs/api/11_behaviours.ipynb #81ec3397
 def _read_items(path, source):
     "The `ABItem`s in the file at `path`, and a report on what was left out"
     items, left = {}, {}
@@ -202,7 +215,7 @@ def _read_items(path, source):
                          "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers.")
     return list(items.values()), {"source": source, "records": len(records), "kept": len(items), "left_out": left}
 
-# %% ../nbs/api/11_behaviours.ipynb #639c69d8
+# %% ../nbs/api/11_behaviours.ipynb #0c6ff602
 def _file_of_split(names, source, split):
     "The one of the `names` of files that holds `split`"
     data = [n for n in names if n.endswith((".jsonl", ".json"))]
@@ -211,7 +224,7 @@ def _file_of_split(names, source, split):
     raise ValueError(f"Which file of the dataset {source}? " + (f"Name one by filename=...: {some}." if data else
                      "It has no .jsonl or .json files, which are what can be read."))
 
-# %% ../nbs/api/11_behaviours.ipynb #c9b6dd74
+# %% ../nbs/api/11_behaviours.ipynb #815485b8
 def _hub_error(error, source, filename):
     "The `error` of the hub's client in words for the user"
     from huggingface_hub import errors
@@ -224,7 +237,7 @@ def _hub_error(error, source, filename):
     return ConnectionError(f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
                            "files elsewhere and give its path.")
 
-# %% ../nbs/api/11_behaviours.ipynb #1e412ba3
+# %% ../nbs/api/11_behaviours.ipynb #0d36dc93
 def _from_hub(source, filename, split, token, revision):
     "The path of a file of the dataset `source`, fetched from the hub; and its name"
     import huggingface_hub as hub
@@ -236,11 +249,12 @@ def _from_hub(source, filename, split, token, revision):
     except Exception as error:  # the hub's own, and those of the network below it
         raise _hub_error(error, source, filename) from None
 
-# %% ../nbs/api/11_behaviours.ipynb #a260ed0d
+# %% ../nbs/api/11_behaviours.ipynb #a3115712
 def load_behaviour(
     source, # a name in `behaviours()`, the path of a .jsonl or .json file, or a dataset on the hub, "organisation/name"
     held_out: int | None = None, # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
     random_state: int = 0, # which shuffle comes before that
+    form: str = "letters", # how choices become contrasts: "letters", as in CAA, or "texts", for small models
     filename: str | None = None, # which file of a dataset on the hub
     split: str = "train", # where no `filename` is given: the file of the dataset with this name
     token: str | bool | None = None, # for gated or private datasets on the hub
@@ -248,7 +262,7 @@ def load_behaviour(
 ) -> Behaviour: # contrasts and items that have nothing in common
     "Contrasts and held-out items of the behaviour that `source` names"
     name, shipped = str(source), _shipped()
-    if name in shipped: return _from_data(shipped[name], held_out, random_state)
+    if name in shipped: return _from_data(shipped[name], held_out, random_state, form)
     if os.path.isfile(name): path, where = name, name
     elif name.endswith((".jsonl", ".json")): raise FileNotFoundError(f"There is no file {name}.")
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not os.path.exists(name):
@@ -257,11 +271,12 @@ def load_behaviour(
     else: raise ValueError(f"There is no behaviour {name!r}. Wanted is one that ships ({', '.join(shipped)}), the path of a .jsonl or .json file, or a "
                            "dataset on the hub ('organisation/name').")
     items, report = _read_items(path, where)
-    return _divided(Path(where).stem, f"answers that match {Path(where).stem}", items, held_out, random_state, report)
+    return _divided(Path(where).stem, f"answers that match {Path(where).stem}", items, held_out, random_state, form, report)
 
 
-def _from_data(data, held_out, random_state):
+def _from_data(data, held_out, random_state, form):
     "The behaviour in the shipped file that holds `data`"
     if data["kind"] == "words": return _word_behaviour(data)
     items = [ABItem(*texts) for texts in data["items"]]
-    return _divided(data["name"], data["what"], items, held_out, random_state, {"source": "embgeom", "records": len(items), "kept": len(items), "left_out": {}})
+    report = {"source": "embgeom", "records": len(items), "kept": len(items), "left_out": {}}
+    return _divided(data["name"], data["what"], items, held_out, random_state, form, report)
