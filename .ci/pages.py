@@ -46,6 +46,13 @@ element => {
 }
 """
 
+# A widget view is asked for by a script element; the manager puts the widget before it.
+ATTACHED = """
+() => [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')].map(
+  script => script.parentElement.querySelector('.widget-subarea .jupyter-widgets') !== null)
+"""
+TABS = '.jupyter-widgets [role="tab"]'
+
 
 def find_chromium():
     "The path of a Chromium or Chrome on this machine, or None"
@@ -116,26 +123,52 @@ def answer(route, outside):
 
 def check_page(path, chromium=None, timeout=30):
     """What a reader of the HTML file at `path` gets, as a dict: `charts`, how many there are; `drawn`, how many
-    have marks; `errors` of scripts; `outside`, the addresses asked for"""
+    have marks; `widgets` and `attached`, the same for widgets; `errors` of scripts; `outside`, the addresses asked for"""
     if chromium is None:
         with browser() as chromium:
             return check_page(path, chromium, timeout)
+    with opened(path, chromium) as (page, errors, outside):
+        widgets = wait_for_widgets(page, errors, timeout)
+        drawn = wait_for_charts(page, errors, timeout)
+        for tab in page.query_selector_all(TABS):  # a chart in a tab is drawn when the tab is opened
+            tab.click()
+            drawn = wait_for_charts(page, errors, timeout)
+    return {"charts": len(drawn), "drawn": sum(drawn), "widgets": len(widgets), "attached": sum(widgets),
+            "errors": errors, "outside": outside}
+
+
+@contextmanager
+def opened(path, chromium, **kwargs):
+    "The HTML file at `path` in a browser without a network; the errors of its scripts; the addresses it asked for"
     errors, outside = [], []
-    page = chromium.new_page()
+    page = chromium.new_page(**kwargs)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.route("**/*", lambda route: answer(route, outside))
     page.goto(Path(path).resolve().as_uri(), wait_until="load")
-    drawn = wait_for_charts(page, errors, timeout)
+    yield page, errors, outside
     page.close()
-    return {"charts": len(drawn), "drawn": sum(drawn), "errors": errors, "outside": outside}
+
+
+def wait_for_widgets(page, errors, timeout):
+    "For each widget view that `page` asks for whether it is there, once all are, or an error came, or time is over"
+    for _ in range(timeout * 10):
+        attached = page.evaluate(ATTACHED)
+        if all(attached) or errors:
+            break
+        page.wait_for_timeout(100)
+    return attached
 
 
 def wait_for_charts(page, errors, timeout):
-    "For each chart of `page` whether it is drawn, once all are, or an error came, or `timeout` seconds are over"
+    """For each chart of `page` whether it is drawn, now or when it was last seen, once all that are in sight are,
+    or an error came, or `timeout` seconds are over"""
     for _ in range(timeout * 10):
         charts = page.query_selector_all(CHARTS)
-        drawn = [chart.evaluate(DRAWN) for chart in charts]
-        if all(drawn) or errors:
+        for chart in charts:
+            if chart.is_visible() and chart.evaluate(DRAWN):
+                chart.evaluate("chart => { chart.dataset.drawn = 'yes' }")
+        drawn = [chart.get_attribute("data-drawn") == "yes" for chart in charts]
+        if all(ok for ok, chart in zip(drawn, charts) if chart.is_visible()) or errors:
             break
         page.wait_for_timeout(100)
     return drawn

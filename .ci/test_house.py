@@ -3,10 +3,7 @@
 Everything that writes does so in a temporary copy of the working tree.
 """
 import ast
-import os
 import re
-import shutil
-import subprocess
 import sys
 import zipfile
 from importlib.metadata import packages_distributions
@@ -15,51 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from nbconvert import HTMLExporter
 
 import notebooks
 import pages
+from house import NOTEBOOKS, copy_tree, name, sh
 from notebooks import ROOT
-
-NOTEBOOKS = notebooks.find_notebooks()
-ENV = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def name(path):
-    return path.relative_to(ROOT).as_posix()
-
-
-def sh(*command, cwd, **env):
-    "The output of `command`; if it fails, the test fails with what it said"
-    __tracebackhide__ = True
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env={**ENV, **env}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.returncode == 0, f"{' '.join(map(str, command))} failed:\n{done.stdout[-6000:]}"
-    return done.stdout
-
-
-def copy_tree(to):
-    "The files git knows or would take, as they are in the working tree"
-    listed = sh("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT).split("\0")
-    for file in filter(None, listed):
-        if (ROOT / file).is_file():
-            (to / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, to / file)
-    return to
-
-
-@pytest.fixture
-def copy(tmp_path):
-    return copy_tree(tmp_path)
-
-
-def needs(found, what):
-    "Skip where something is missing, or fail where nothing may be skipped"
-    if not found and os.environ.get("EMBGEOM_NO_SKIP"):
-        pytest.fail(f"there is no {what} here, and EMBGEOM_NO_SKIP makes this a failure")
-    if not found:
-        pytest.skip(f"there is no {what} here")
-
 
 # --- notebooks and what is made from them ---------------------------------------------------------
 
@@ -135,34 +92,9 @@ def imports(path):
 
 # --- docs -------------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="session")
-def docs(tmp_path_factory):
-    "The pages of the docs, without Quarto: nbdev's half of the build, then nbconvert"
-    copy = copy_tree(tmp_path_factory.mktemp("docs"))
-    build = "from nbdev.serve import proc_nbs; proc_nbs(force=True, n_workers=0)"
-    sh(sys.executable, "-W", "ignore", "-c", build, cwd=copy, PYTHONPATH=str(copy))
-    made = sorted((copy / "_proc").rglob("*.ipynb"))
-    assert len(made) == len(NOTEBOOKS)
-    return [as_page(path) for path in made]
-
-
-def as_page(path):
-    html, _ = HTMLExporter().from_filename(str(path))
-    page = path.with_suffix(".html")
-    page.write_text(html, encoding="utf-8")
-    return page
-
-
 def test_docs_build(docs):
     for page in docs:
         assert page.stat().st_size > 1000, page
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    needs(pages.find_chromium(), "Chromium")
-    with pages.browser() as browser:
-        yield browser
 
 
 def test_charts_show_in_a_browser(chromium, docs):
@@ -171,6 +103,7 @@ def test_charts_show_in_a_browser(chromium, docs):
         found = pages.check_page(page, chromium)
         assert found["errors"] == [], page
         assert found["drawn"] == found["charts"], f"{page}: {found}"
+        assert found["attached"] == found["widgets"], f"{page}: {found}"
         charts += found["charts"]
     assert charts > 0, "no page has a chart: is the check looking at the right thing?"
 

@@ -1,0 +1,194 @@
+"""Do the explorers live, in a page without a kernel and in JupyterLab with one?"""
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import nbformat
+import pytest
+from playwright.sync_api import Error
+
+import notebooks
+import pages
+from house import needs
+
+EXPLORER = ".embgeom-explorer"
+
+
+# --- without a kernel -------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def page_of_explorers(docs):
+    return next(page for page in docs if page.name == "51_explorers.html")
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, page_of_explorers):
+    with pages.opened(page_of_explorers, chromium) as (page, errors, _):
+        pages.wait_for_widgets(page, errors, 30)
+        yield page
+        assert errors == []
+
+
+def shown_step(explorer):
+    "The words of the step in sight, and its picture as the browser paints it"
+    step = explorer.locator(".embgeom-step:visible")
+    picture = explorer.locator(".embgeom-steps").locator(pages.CHARTS).locator("visible=true")
+    assert step.count() == 1 and picture.count() == 1
+    pages.wait_for_charts(explorer.page, [], 10)
+    return step.inner_text(), picture.screenshot()
+
+
+NAMES = ["LLEExplorer", "GlobalExplorer", "DimensionExplorer"]
+
+
+def test_every_explorer_is_in_the_page(opened):
+    assert opened.locator(EXPLORER).count() == len(NAMES)
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_stepping_changes_words_and_picture(opened, number):
+    explorer = opened.locator(EXPLORER).nth(number)
+    tabs = explorer.get_by_role("tab")
+    assert 5 <= tabs.count() <= 8
+    seen = []
+    for i in range(tabs.count()):
+        tabs.nth(i).click()
+        seen.append(shown_step(explorer))
+        assert seen[-1][0].startswith(f"Step {i + 1} of {tabs.count()}: ")
+    words, pictures = zip(*seen)
+    assert len(set(words)) == len(words) and len(set(pictures)) == len(pictures)
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_keys_step_too(opened, number):
+    tabs = opened.locator(EXPLORER).nth(number).get_by_role("tab")
+    tabs.first.click()
+    tabs.first.press("ArrowRight")
+    opened.keyboard.press("Enter")
+    assert tabs.nth(1).get_attribute("aria-selected") == "true"
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_what_needs_a_kernel_is_not_in_the_page(opened, number):
+    explorer = opened.locator(EXPLORER).nth(number)
+    for control in ("input", "select", "button"):
+        assert explorer.locator(f"{control}:visible").count() == 0
+    assert explorer.get_by_text("In a running notebook").is_visible()
+
+
+def test_a_phone_shows_all_of_it(chromium, page_of_explorers):
+    with pages.opened(page_of_explorers, chromium, viewport={"width": 390, "height": 844}) as (page, errors, _):
+        pages.wait_for_widgets(page, errors, 30)
+        tabs = page.locator(EXPLORER).get_by_role("tab").all()
+        for box in [tab.bounding_box() for tab in tabs]:
+            assert 0 <= box["x"] and box["x"] + box["width"] <= 390 and box["width"] > 40
+
+
+@pytest.mark.parametrize("broken", ["a mark that is none", "no widget state"])
+def test_a_broken_explorer_is_seen(chromium, page_of_explorers, broken, tmp_path):
+    html = page_of_explorers.read_text(encoding="utf-8")
+    if broken == "no widget state":
+        html = html.replace("application/vnd.jupyter.widget-state+json", "application/json")
+    else:  # in a step that is not in sight at first
+        head, mark, tail = html.rpartition(r'\"mark\": {\"type\": \"line\"')
+        assert mark
+        html = head + mark.replace("line", "none") + tail
+    (tmp_path / "broken.html").write_text(html, encoding="utf-8")
+    found = pages.check_page(tmp_path / "broken.html", chromium, timeout=3)
+    assert found["errors"] or found["drawn"] < found["charts"] or found["attached"] < found["widgets"], found
+
+
+# --- with a kernel ----------------------------------------------------------------------------------
+
+LIVE = """
+from embgeom import load_space, match_tokens, pocket
+from embgeom.explorers import DimensionExplorer, GlobalExplorer, LLEExplorer
+pair = match_tokens(*(load_space(pocket.path(name), "input", name=name) for name in ("pocket-96", "pocket-192")))
+"""
+PYTHON = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # cells out of sight are there too
+            "apputils-extension/notification": '{"fetchNews": "false"}'}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    "The address of a notebook with the explorers in a JupyterLab with a kernel of its own"
+    needs(find_spec("jupyterlab"), "JupyterLab")
+    folder, port, token = tmp_path_factory.mktemp("lab"), free_port(), "for-this-test"
+    cells = [LIVE, *(f"{name}(pair, ' brother')" for name in NAMES)]
+    nb = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)), metadata=PYTHON)
+    nbformat.write(nb, folder / "live.ipynb")
+    for name, text in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    env = {**notebooks.kernel_env(), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+           "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    with open(folder / "log", "w") as log, subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log) as server:
+        try:
+            yield f"http://localhost:{port}/doc/tree/live.ipynb?token={token}"
+        finally:
+            server.terminate()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def live(chromium, lab):
+    "The notebook in a browser, with all its cells run"
+    page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+    page.route(lambda url: not url.startswith("http://localhost"), lambda route: pages.answer(route, []))
+    for _ in range(60):  # the server needs a while
+        try:
+            page.goto(lab)
+            break
+        except Error:
+            page.wait_for_timeout(500)
+    cells = page.locator(".jp-CodeCell")
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
+    cells.first.locator(".jp-InputPrompt").click()
+    for _ in range(len(NAMES) + 1):
+        page.keyboard.press("Shift+Enter")
+    page.locator(EXPLORER).nth(len(NAMES) - 1).wait_for(timeout=60_000)
+    yield page
+    page.close()
+
+
+def picture(explorer):
+    "The picture above the steps, as the browser paints it"
+    return explorer.locator(pages.CHARTS).locator("visible=true").first.screenshot()
+
+
+def until_changed(explorer, sentence, painted):
+    "The sentence and the picture, once both are other ones"
+    for _ in range(200):
+        found = explorer.get_by_role("status").inner_text(), picture(explorer)
+        if found[0] != sentence and found[1] != painted:
+            return found
+        explorer.page.wait_for_timeout(100)
+    pytest.fail(f"no change of {'the sentence' if found[0] == sentence else 'the picture'}: {sentence}")
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_a_token_and_a_number_change_sentence_and_picture(live, number):
+    explorer = live.locator(EXPLORER).nth(number)
+    explorer.scroll_into_view_if_needed()
+    before = explorer.get_by_role("status").inner_text(), picture(explorer)
+    assert "␣brother" in before[0]
+    explorer.get_by_label("search").fill("king")
+    explorer.get_by_label("search").press("Enter")
+    king = until_changed(explorer, *before)
+    assert "␣king" in king[0]
+    if explorer.locator(".noUi-handle").count():
+        explorer.locator(".noUi-handle").first.press("ArrowLeft")
+    else:
+        explorer.get_by_role("checkbox").click()
+    after = until_changed(explorer, *king)
+    assert "␣king" in after[0] and explorer.get_by_text("In a running notebook").is_hidden()
