@@ -6,7 +6,7 @@
 __all__ = ['LAWS', 'RCOND', 'DEFAULT_LAW', 'DIAGNOSTICS', 'isometry_distance', 'fold_norm', 'Emb2Emb', 'Diagnosis',
            'transfer_runs', 'predictors']
 
-# %% ../nbs/api/40_emb2emb.ipynb #45e164cf
+# %% ../nbs/api/40_emb2emb.ipynb #e1fabf8d
 import html
 import json
 import os
@@ -25,13 +25,14 @@ from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
 from . import __version__
+from .hub import hub_error
 from .linalg import row_blocks, second_moments
 from .results import Result
 from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
 from .vocab import MIN_TOKENS, token_strata
 
-# %% ../nbs/api/40_emb2emb.ipynb #fe498f2f
+# %% ../nbs/api/40_emb2emb.ipynb #b7dabe09
 class _Sums(NamedTuple):
     "What the maps are made from, all in float64"
     n: int # rows
@@ -43,14 +44,14 @@ class _Sums(NamedTuple):
 
     def less(self, other): return _Sums(*(x - y for x, y in zip(self, other)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #b05de7df
+# %% ../nbs/api/40_emb2emb.ipynb #450ba715
 def _add_up(A, B, prepare=(lambda rows: rows, lambda rows: rows), device=None):
     "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`"
     ready = tuple(lambda rows, f=f: f(torch.as_tensor(rows, device=device).double()) for f in prepare)
     m = second_moments(A, B, ready)
     return _Sums(len(A), *(t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #6fc129f0
+# %% ../nbs/api/40_emb2emb.ipynb #8e69d256
 LAWS = ("readout", "steering", "logits", "procrustes")
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the law "steering"
 
@@ -61,7 +62,7 @@ def _ridge(gram, cross, alpha):
                                 "fewer tokens than dimensions. Give a larger alpha, or relative=True, which measures it by the rows' own size.")
     return torch.cholesky_solve(cross, factor)
 
-# %% ../nbs/api/40_emb2emb.ipynb #24241d08
+# %% ../nbs/api/40_emb2emb.ipynb #9f2a0dfe
 def _law_matrix(law, sums, alpha, relative):
     "The matrix (d_S, d_T) of `law` as float64"
     ridge = lambda gram, cross: _ridge(gram, cross, alpha*(gram.diagonal().mean().item() if relative else 1))
@@ -74,7 +75,7 @@ def _law_matrix(law, sums, alpha, relative):
     T = ridge(sums.aa, sums.ab)
     return T if law == "readout" else torch.linalg.pinv(T, rtol=RCOND).T
 
-# %% ../nbs/api/40_emb2emb.ipynb #bfdb5505
+# %% ../nbs/api/40_emb2emb.ipynb #dd83817c
 def isometry_distance(
     T, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -82,7 +83,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #12bef6e0
+# %% ../nbs/api/40_emb2emb.ipynb #877643d6
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm, # a `steering.FinalNorm`: gain (d,), subtracts_mean
@@ -93,7 +94,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #3667c9df
+# %% ../nbs/api/40_emb2emb.ipynb #0c9fc639
 def _sides(A, B):
     "The two matrices in a pair, or given one by one; checked"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
@@ -119,7 +120,7 @@ def _rows_of(v, width, side):
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
-# %% ../nbs/api/40_emb2emb.ipynb #96d33536
+# %% ../nbs/api/40_emb2emb.ipynb #3f2c4f5a
 class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
     def __init__(self,
@@ -240,15 +241,15 @@ class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #b2ba62d2
+# %% ../nbs/api/40_emb2emb.ipynb #9deaa400
 def _fold(rows, norm):
     "`rows` in float64, with `norm` folded in where there is one"
     return np.asarray(rows, np.float64) if norm is None else fold_norm(np.asarray(rows, np.float64), norm)
 
-# %% ../nbs/api/40_emb2emb.ipynb #3b817416
+# %% ../nbs/api/40_emb2emb.ipynb #1db1fd70
 DEFAULT_LAW = "logits"
 
-# %% ../nbs/api/40_emb2emb.ipynb #7b312eba
+# %% ../nbs/api/40_emb2emb.ipynb #8cc11a57
 def _splits(n, random_state, folds=5):
     "Row numbers 0 .. n in `folds` random parts"
     return [np.sort(part) for part in np.array_split(np.random.default_rng(random_state).permutation(n), folds)]
@@ -260,7 +261,7 @@ def _training_sums(mapping, A, B, parts, device):
     total = _Sums(*map(sum, zip(*own)))
     return [total.less(part) for part in own]
 
-# %% ../nbs/api/40_emb2emb.ipynb #fba12d1c
+# %% ../nbs/api/40_emb2emb.ipynb #96b9f1f4
 def _held_out(mapping, A, B, vectors, device=None):
     "Errors, spreads and cosines (n,) of rows that the map did not see; logits of `vectors` (m, d_S) in the source (n, m), and by law in the target"
     parts, n, norms = _splits(len(A), mapping.random_state), len(A), mapping.norms_ or (None, None)
@@ -278,7 +279,7 @@ def _held_out(mapping, A, B, vectors, device=None):
         for values in (logits, *moved.values()): values[part] -= values[part].mean(0)
     return error, spread, cosine, logits, moved
 
-# %% ../nbs/api/40_emb2emb.ipynb #813d7635
+# %% ../nbs/api/40_emb2emb.ipynb #12d0fc4d
 def _by_stratum(labels, error, spread, cosine, shuffled):
     "Held-out figures of all tokens and of each kind"
     row = lambda label, m: dict(stratum=label, n_tokens=int(m.sum()), r2=1 - error[m].sum()/spread[m].sum(), cosine=cosine[m].mean(),
@@ -293,7 +294,7 @@ def _by_law(layers, logits, moved):
                               logit_correlation=(u[:, i] @ logits[:, i])/(np.linalg.norm(u[:, i])*np.linalg.norm(logits[:, i])))
                          for i, layer in enumerate(layers) for law, u in moved.items()])
 
-# %% ../nbs/api/40_emb2emb.ipynb #699d8798
+# %% ../nbs/api/40_emb2emb.ipynb #d36c55f9
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -313,13 +314,15 @@ class Diagnosis(Result):
 
     def to_frame(self): return self.strata if self.vectors is None else self.vectors
 
-    def text(self) -> str: # several lines
+    def text(self,
+        law="logits", # by which law a vector is to be moved
+    ) -> str: # several lines
         "The diagnosis in words, with what it is worth"
-        return _text(self)
+        return _text(self, law)
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/40_emb2emb.ipynb #bae16381
+# %% ../nbs/api/40_emb2emb.ipynb #fc13ea6d
 def _as_vectors(vector, width):
     "Layers and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], np.empty((0, width))
@@ -344,12 +347,12 @@ def _diagnose(mapping, A, B, vector, device):
     return Diagnosis(*(pair.names if pair else ("source", "target")), len(A), overlap, *strata.iloc[0, 2:], isometry_distance(T), strata,
                      _by_law(layers, logits, moved) if layers else None)
 
-# %% ../nbs/api/40_emb2emb.ipynb #2ea6c6de
+# %% ../nbs/api/40_emb2emb.ipynb #3a7847df
 def transfer_runs() -> pd.DataFrame: # source, target, behaviour, layer, law, what `diagnose` said, effect (as a share of the native vector's), works
     "Every transfer on which laws and diagnosis were tried out, made by nbs/making/transfer_runs"
     return pd.read_csv(Path(__file__).parent/"studies"/"transfer_runs.csv")
 
-# %% ../nbs/api/40_emb2emb.ipynb #b366a039
+# %% ../nbs/api/40_emb2emb.ipynb #240f450f
 DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation")
 
 def _rank_correlations(runs, columns):
@@ -371,7 +374,7 @@ def predictors(
     low, high = np.nanquantile(draws, [.025, .975], axis=0)
     return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(runs, DIAGNOSTICS), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #4a6f9160
+# %% ../nbs/api/40_emb2emb.ipynb #8399f6ec
 def _value(diagnosis, name, law):
     "The figure `name` of a diagnosis, by law for those that depend on it, averaged over layers; None where it has none"
     if name in ("logit_r2", "logit_correlation"):
@@ -383,7 +386,7 @@ def _like_this(runs, name, value, share=.25):
     "The quarter of the `runs` whose figure `name` is nearest to `value`"
     return runs.iloc[(runs[name] - value).abs().argsort(kind="stable")[:max(10, int(share*len(runs)))]]
 
-# %% ../nbs/api/40_emb2emb.ipynb #0a32a35a
+# %% ../nbs/api/40_emb2emb.ipynb #739ec583
 def _experience(diagnosis, law, runs):
     "What the figures of a diagnosis have been worth"
     table = predictors(runs)
@@ -397,8 +400,8 @@ def _experience(diagnosis, law, runs):
     like = _like_this(runs, best.diagnostic, value)
     return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
-# %% ../nbs/api/40_emb2emb.ipynb #7d69c555
-def _text(diagnosis, law=DEFAULT_LAW):
+# %% ../nbs/api/40_emb2emb.ipynb #70a1bf00
+def _text(diagnosis, law):
     "A diagnosis in words"
     d, all_ = diagnosis, diagnosis.strata.iloc[0]
     share = "" if np.isnan(d.overlap) else f", {d.overlap:.0%} of the smaller vocabulary"
@@ -411,7 +414,7 @@ def _text(diagnosis, law=DEFAULT_LAW):
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
     return "\n".join([*lines, _experience(d, law, transfer_runs())])
 
-# %% ../nbs/api/40_emb2emb.ipynb #49d698ac
+# %% ../nbs/api/40_emb2emb.ipynb #af3626ec
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -426,7 +429,7 @@ def _layer_map(vector, n_target, layer_map):
     if len({*layer_map.values()}) < len(layer_map): raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #119c52c9
+# %% ../nbs/api/40_emb2emb.ipynb #6271285f
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     own = {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -442,7 +445,7 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #2b7d99bd
+# %% ../nbs/api/40_emb2emb.ipynb #9baa0929
 def _check_transfer(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
     if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
@@ -464,7 +467,7 @@ def _transfer(mapping, vector, target_model, target_tokenizer, law, layer_map, n
     return replace(frame, directions=_with_lengths(turned, _lengths(norm, vector, turned, layers, target_norms)), norms=target_norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #d2961b8d
+# %% ../nbs/api/40_emb2emb.ipynb #d7425a66
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
     if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
@@ -477,7 +480,7 @@ def _controls(mapping, vector, moved, A, B, n):
         out.append(replace(moved, directions=_with_lengths({j: vector[int(i)].astype(np.float64) @ M for i, j in about["layers"].items()}, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #3e6d01b9
+# %% ../nbs/api/40_emb2emb.ipynb #6407f8f3
 _FILE = "emb2emb.safetensors"
 
 def _write_map(mapping, file):
@@ -491,7 +494,7 @@ def _write_map(mapping, file):
     save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
     os.replace(part, file)
 
-# %% ../nbs/api/40_emb2emb.ipynb #c78e193e
+# %% ../nbs/api/40_emb2emb.ipynb #9ea7d18e
 def _map_file(model_id, hub):
     "The file of a map in a folder or on the hub"
     if Path(model_id).is_dir():
@@ -499,7 +502,7 @@ def _map_file(model_id, hub):
         raise FileNotFoundError(f"{model_id} holds no map: {_FILE} is missing. Emb2Emb().fit(pair).save_pretrained(folder) writes it.")
     try: return Path(huggingface_hub.hf_hub_download(model_id, _FILE, **hub))
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
-        raise FileNotFoundError(f"No map {model_id!r}, neither as a folder here nor on the hub: {str(error).splitlines()[0]}") from None
+        raise hub_error(error, str(model_id), _FILE, hub["revision"]) from None
 
 
 def _read_map(cls, model_id, hub):
