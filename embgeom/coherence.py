@@ -24,13 +24,13 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
-from .linalg import nearest_neighbors, row_blocks
+from .blocks import each_block, row_blocks
+from .linalg import nearest_neighbors, pearson
 from .pocket import cache_folder
 from .results import Result
 from .spaces import EmbeddingSpace, token_label
@@ -134,8 +134,9 @@ def find_concepts(
 # %% ../nbs/api/33_coherence.ipynb #4548a1f4
 _STARTS = 64 # searched from at once: the bits of a number
 
-def _spread(indptr, indices, starts, pairs, ends):
-    "Path lengths from `starts[pairs]` to `ends`, inf where there is no path; at most 64 starts"
+def _spread(indptr, indices, block):
+    "For `block` = (starts, pairs, ends), path lengths from `starts[pairs]` to `ends`, inf where there is no path; at most 64 starts"
+    starts, pairs, ends = block
     bits = np.uint64(1) << np.arange(len(starts), dtype=np.uint64)
     seen = np.zeros(len(indptr) - 1, np.uint64)
     np.bitwise_or.at(seen, starts, bits)
@@ -163,12 +164,11 @@ def concept_distances(
     order = np.argsort(pairs, kind="stable")
     blocks = row_blocks(len(starts), _STARTS)
     cuts = np.searchsorted(pairs[order], [s.start for s in blocks] + [len(starts)])
-    jobs = [(block, order[lo:hi]) for block, lo, hi in zip(blocks, cuts[:-1], cuts[1:])]
-    bar = tqdm(jobs, desc=f"paths in {graph.name}", leave=False, disable=not progress or len(jobs) < 2)
-    table = graph.adjacency
-    found = Parallel()(delayed(_spread)(table.indptr, table.indices, starts[s], pairs[p] - s.start, ends[p]) for s, p in bar)
+    parts = [order[lo:hi] for lo, hi in zip(cuts[:-1], cuts[1:])]
+    searches = [(starts[s], pairs[p] - s.start, ends[p]) for s, p in zip(blocks, parts)]
+    found = each_block(_spread, searches, graph.adjacency.indptr, graph.adjacency.indices, name=f"paths in {graph.name}", progress=progress)
     out = np.full(a.size, np.nan)
-    for (_, p), lengths in zip(jobs, found): out[known[p]] = lengths
+    for p, lengths in zip(parts, found): out[known[p]] = lengths
     return out.reshape(a.shape)
 
 # %% ../nbs/api/33_coherence.ipynb #6a0a7029
@@ -446,7 +446,7 @@ def semantic_coherence(
     if not len(where):
         raise ValueError(f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens: {', '.join(token_label(space.tokens[r]) for r in rows[:5])}, ...")
     known = rows[where]
-    found = nearest_neighbors(space.matrix, k, known, metric, block_size, device)[1]
+    found = nearest_neighbors(space.matrix, k, known, metric, block_size, device, progress=progress)[1]
     both = np.concatenate([found, _like_rank(space.ids, known, k, window, random_state)], 1)
     near, far = np.split(_nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1)
     return _coherence(space, graph, rows, concepts[rows], where, found, near, far, variants)
@@ -485,14 +485,6 @@ class DimensionCoherence(Result):
     pearson_partial: float # correlation of dimension and score, the score of random neighbours held fixed
     n_tokens: int # tokens with both numbers
 
-# %% ../nbs/api/33_coherence.ipynb #09c8d4a0
-def _jackknife(x, y):
-    "Pearson correlation and its delete-one jackknife standard error"
-    x, y, n = (x - x.mean())/x.std(), (y - y.mean())/y.std(), len(x)
-    sx, sy, xx, yy, xy = -x, -y, n - x*x, n - y*y, x @ y - x*y  # sums without one of them, about the mean of all
-    without = (xy - sx*sy/(n-1)) / np.sqrt((xx - sx*sx/(n-1))*(yy - sy*sy/(n-1)))
-    return float(x @ y/n), float(np.sqrt((n-1)/n * ((without - without.mean())**2).sum()))
-
 # %% ../nbs/api/33_coherence.ipynb #7922edbb
 def _dimensions(dimension, coherence):
     "`dimension` as an array with a number for each token of `coherence`"
@@ -523,7 +515,7 @@ def dimension_coherence(
     x, y, z = x[both], y[both], coherence.random[both]
     for name, v in (("dimension", x), ("coherence score", y)):
         if np.ptp(v) == 0: raise ValueError(f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it.")
-    r, se = _jackknife(x, y)
+    r, se = pearson(x, y)
     return DimensionCoherence("positive = low dimensions go with coherent neighbours (low score = coherent)", coherence.graph, r, se,
                               (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x))
 

@@ -8,17 +8,16 @@ __all__ = ['components_for', 'IntrinsicDimension', 'intrinsic_dimension', 'Expla
 
 # %% ../nbs/api/32_dimension.ipynb #3c2a9175
 import ctypes
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from scipy.linalg import cython_lapack
-from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
-from .linalg import _check_neighbors, _search, _table, nearest_neighbors, row_blocks, working_dtype
+from .blocks import each_block, one_thread, row_blocks, rows_that_fit
+from .linalg import _check_neighbors, _search, _table, nearest_neighbors, pearson, working_dtype
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair
 
@@ -95,25 +94,15 @@ def _count(points, variance):
         if abs(curve - variance).min() > _DOUBT: return components_for(curve, variance)
     return components_for(_exact_curve(points), variance)
 
-# %% ../nbs/api/32_dimension.ipynb #a90c96d0
-@contextmanager
-def _one_thread():
-    "Linear algebra on one thread for a while"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1): yield
-    finally: torch.set_num_threads(threads)
-
 # %% ../nbs/api/32_dimension.ipynb #307b65b5
-def _counts_on_device(matrix, found, variance, device, batch=16):
+def _counts_on_device(matrix, found, variance, device):
     "What `_count` gives for the rows `found` (m, k), with the Gram matrices and eigenvalues computed on `device`"
-    counts = []
-    for part in row_blocks(len(found), batch):
+    counts, (k, d) = [], (found.shape[1], matrix.shape[1])
+    for part in row_blocks(len(found), rows_that_fit(16*k*d + 16*min(k, d)**2, 64, device)):
         points = torch.as_tensor(matrix[found[part]], device=device)
         points = points.float() if points.dtype == torch.float16 else points
         z = (points - points.mean(1, keepdim=True)).float()
-        values = torch.linalg.eigvalsh(z.mT @ z if z.shape[1] >= z.shape[2] else z @ z.mT).cpu().numpy()
+        values = torch.linalg.eigvalsh(z.mT @ z if k >= d else z @ z.mT).cpu().numpy()
         for f, v in zip(found[part], values):
             sure = np.isfinite(v).all() and 1e-20 < v[-1] < 1e20 and abs(_curve(v) - variance).min() > _DOUBT
             counts.append(components_for(_curve(v), variance) if sure else _count(matrix[f], variance))
@@ -121,23 +110,20 @@ def _counts_on_device(matrix, found, variance, device, batch=16):
 
 # %% ../nbs/api/32_dimension.ipynb #11c05249
 def _block_counts(table, queries, k, variance, device):
-    "Counts for the rows `queries` of `table`, on one thread"
-    with _one_thread():
-        found = np.sort(_search(table, k, queries, ordered=False)[1], axis=1)
-        if device is not None: return _counts_on_device(table.matrix, found, variance, device)
-        return [_count(table.matrix[f], variance) for f in found]
+    "Counts for the rows `queries` of `table`"
+    found = np.sort(_search(table, queries, k, ordered=False)[1], axis=1)
+    if device is not None: return _counts_on_device(table.matrix, found, variance, device)
+    return [_count(table.matrix[f], variance) for f in found]
 
 # %% ../nbs/api/32_dimension.ipynb #4aef4c50
 def _count_all(matrix, queries, k, variance, metric, progress, block_size, device):
     "Counts for the rows `queries`, block by block, on all workers"
-    jobs = effective_n_jobs(None)
-    workers = {} if jobs > 1 else {"n_jobs": 1 if device else torch.get_num_threads(), "backend": "threading"}
-    size = block_size or int(np.clip(len(queries) // (16*workers.get("n_jobs", jobs)), 16, 256))
-    blocks = row_blocks(len(queries), size)
+    threads = 1 if device else torch.get_num_threads()
+    size = block_size or int(np.clip(len(queries) // (16*max(threads, effective_n_jobs(None))), 16, 256))
     table = _table(matrix, metric, working_dtype(matrix) == torch.float32, device)
-    work = lambda b: delayed(_block_counts)(table, queries[b], k, variance, device)
-    bar = tqdm(blocks, desc="intrinsic dimension", leave=False, disable=not progress or len(blocks) == 1)
-    with _one_thread(): done = Parallel(**workers)(work(b) for b in bar)
+    count = partial(_block_counts, k=k, variance=variance, device=device)
+    blocks = [queries[b] for b in row_blocks(len(queries), size)]
+    done = each_block(count, blocks, table, name="intrinsic dimension", progress=progress, threads=threads)
     return np.array([c for block in done for c in block], dtype=np.intp)
 
 # %% ../nbs/api/32_dimension.ipynb #d054e737
@@ -208,7 +194,7 @@ def explained_variance(
 ) -> ExplainedVariance: # the curve
     "Cumulative share of the variance of the `k` neighbours of `token` by number of components, in double precision"
     (row,) = _check(space, k, .5, [token], metric)
-    with _one_thread(): curve = _exact_curve(space.matrix[nearest_neighbors(space.matrix, k, [row], metric)[1][0]])
+    with one_thread: curve = _exact_curve(space.matrix[nearest_neighbors(space.matrix, k, [row], metric)[1][0]])
     return ExplainedVariance(space.tokens[row], k, metric, np.arange(1, len(curve) + 1), curve)
 
 # %% ../nbs/api/32_dimension.ipynb #32a2730c
@@ -228,15 +214,6 @@ def shuffled_columns(
     "`space` with each column shuffled by itself"
     name = f"{space.name or 'space'}, columns shuffled"
     return replace(space, matrix=np.random.default_rng(random_state).permuted(space.matrix, axis=0), name=name, report=None)
-
-# %% ../nbs/api/32_dimension.ipynb #739c5b92
-def _pearson(x, y):
-    "Correlation of `x` and `y` (m,), and its delete-one jackknife standard error"
-    m, x, y = len(x), x - x.mean(), y - y.mean()
-    xx, yy, xy = x @ x, y @ y, x @ y
-    part = (m-1)/m  # taking one value away moves the mean too
-    left = (xy - x*y/part) / np.sqrt(np.maximum(xx - x*x/part, 0)*np.maximum(yy - y*y/part, 0))
-    return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
 # %% ../nbs/api/32_dimension.ipynb #c86468ae
 @dataclass(frozen=True, repr=False)
@@ -269,7 +246,7 @@ def correlate_dimensions(
     if len(a.values) < 4: raise ValueError(f"A correlation with an error needs at least 4 tokens; {len(a.values)} came.")
     for s in (a, b):
         if np.ptp(s.values) == 0: raise ValueError(f"All {len(s.values)} tokens of {s.name} have dimension {s.values[0]}, so nothing can correlate with it. Change k or variance.")
-    r, se = _pearson(a.values, b.values)
+    r, se = pearson(a.values, b.values)
     return DimensionSimilarity(a.name, b.name, r, se, (r - 1.96*se, r + 1.96*se), 0., (len(a.values) - 1)**-.5,
                                a.mean, b.mean, a.k, a.variance, len(a.values), a.tokens, a.values, b.values)
 

@@ -6,18 +6,17 @@
 __all__ = ['LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similarity', 'lle_neighbors']
 
 # %% ../nbs/api/31_lle.ipynb #d92b282c
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from scipy import sparse
-from tqdm.auto import tqdm
 
-from .linalg import nearest_neighbors, row_blocks
+from .blocks import each_block, row_blocks
+from .linalg import nearest_neighbors
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
@@ -44,26 +43,11 @@ def _batch_weights(matrix, rows, found, metric, ridge, device):
     if metric == "cosine": x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
     return _solve(x[:, 0], x[:, 1:], ridge)[:len(rows)].cpu().numpy()
 
-# %% ../nbs/api/31_lle.ipynb #d083bcbf
-@contextmanager
-def _one_thread():
-    "Torch on one thread for a while"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try: yield
-    finally: torch.set_num_threads(threads)
-
 # %% ../nbs/api/31_lle.ipynb #72ac9568
-def _weights(matrix, rows, found, metric, ridge, device):
-    "Weights (m, k) of the tokens `rows` over their neighbours `found` (m, k), batch by batch"
-    with _one_thread():
-        return np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
-
-
-def _block_weights(matrix, rows, everything, k, metric, ridge, device):
-    "Neighbours and weights, both (b, k), of the tokens `rows`, which are `everything` there is, or not"
-    found = nearest_neighbors(matrix, k, None if everything else rows, metric, device=device)[1]
-    return found, _weights(matrix, rows, found, metric, ridge, device)
+def _weights(matrix, part, metric, ridge, device):
+    "Weights (m, k) for `part`: tokens (m,) and their neighbours (m, k), batch by batch"
+    rows, found = part
+    return np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
 
 # %% ../nbs/api/31_lle.ipynb #67a78ab8
 @dataclass(frozen=True, repr=False)
@@ -98,21 +82,18 @@ def lle_weights(
     metric="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
     ridge=1e-3, # times the trace of the local Gram matrix, added to its diagonal
     tokens=None, # which tokens (keys, texts or row numbers); all where None
-    block_size=None, # tokens at a time; where None, all of them, or a share for each worker
+    block_size=None, # tokens at a time in the search; where None, all of them, or a share for each worker
     device=None, # where the arithmetic is done
-    progress=True, # whether to show a bar when there are several blocks
+    progress=True, # whether to show a bar when workers share the blocks
 ) -> LLEWeights: # k neighbours and k weights for each token
     "Weights that mix the `k` nearest neighbours of each token into the token (Roweis & Saul 2000)"
     if not ridge > 0: raise ValueError(f"ridge is a number above 0, such as 1e-3; {ridge!r} came.")
     rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
     if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
+    found = nearest_neighbors(space.matrix, k, None if tokens is None else rows, metric, block_size, device, progress=progress)[1]
     jobs = effective_n_jobs(None)
-    blocks = row_blocks(len(rows), block_size or -(-len(rows)//(1 if jobs == 1 else 4*jobs)))
-    everything = tokens is None and len(blocks) == 1
-    block = delayed(partial(_block_weights, space.matrix, everything=everything, k=k, metric=metric, ridge=ridge, device=device))
-    bar = tqdm(blocks, desc=f"LLE {space.name}", leave=False, disable=not progress or len(blocks) == 1)
-    with _one_thread() if jobs > 1 else nullcontext(): done = Parallel()(block(rows[b]) for b in bar)
-    found, weights = map(np.concatenate, zip(*done))
+    parts = [(rows[b], found[b]) for b in row_blocks(len(rows), max(_BATCH, -(-len(rows)//(4*jobs if jobs > 1 else 1))))]
+    weights = np.concatenate(each_block(partial(_weights, metric=metric, ridge=ridge, device=device), parts, space.matrix, name="weights", progress=progress))
     return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
 
 # %% ../nbs/api/31_lle.ipynb #58c633ca
@@ -180,9 +161,9 @@ def lle_similarity(
     metric="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
     ridge=1e-3, # times the trace of the local Gram matrix, added to its diagonal
     tokens=None, # which tokens to compare (keys, texts or row numbers, two or more); all where None
-    block_size=None, # tokens at a time; where None, all of them, or a share for each worker
+    block_size=None, # tokens at a time in the search; where None, all of them, or a share for each worker
     device=None, # where the arithmetic is done
-    progress=True, # whether to show a bar when there are several blocks
+    progress=True, # whether to show a bar when workers share the blocks
 ) -> LLESimilarity: # mean, error, null, and a value for each token
     "Mean cosine of the locally linear weights of the two spaces of `pair` (arXiv 2503.21073, section on local geometry)"
     rows = np.arange(len(pair)) if tokens is None else np.unique(pair.rows(tokens))
