@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Step', 'Explorer', 'LLEExplorer', 'GlobalExplorer', 'DimensionExplorer']
 
-# %% ../nbs/api/51_explorers.ipynb #9f48a510
+# %% ../nbs/api/51_explorers.ipynb #2d14c890
 import html
 import re
 from base64 import b64encode
@@ -26,7 +26,7 @@ from .plots import bars_chart, chart_html, chart_png, density_chart, distributio
 from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/51_explorers.ipynb #44283811
+# %% ../nbs/api/51_explorers.ipynb #8daa1801
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
@@ -40,13 +40,13 @@ class Step:
         formula = f'<p class="embgeom-formula">{self.formula}</p>' if self.formula else ""
         return f'<div class="embgeom-step"><p><strong>Step {number} of {of}: {self.title}.</strong> {self.text}</p>{formula}</div>'
 
-# %% ../nbs/api/51_explorers.ipynb #250889f1
+# %% ../nbs/api/51_explorers.ipynb #5d8ac6af
 def _shown(chart):
     "The `outputs` of an Output widget that shows `chart`"
     data = {"text/html": chart_html(chart), "text/plain": f"<Chart: {chart.description}>"}
     return ({"output_type": "display_data", "data": data, "metadata": {}},)
 
-# %% ../nbs/api/51_explorers.ipynb #3d28adfc
+# %% ../nbs/api/51_explorers.ipynb #b208b86c
 _STYLE = """<style>
 .embgeom-live.jupyter-widgets-disconnected { display: none !important }
 .embgeom-page { display: none !important }
@@ -61,16 +61,16 @@ _STYLE = """<style>
 _LIVE = "<strong>Choose</strong> (needs a running kernel):"
 _PAGE = "<em>In a running notebook you can search for any token here, and change the numbers. The steps below work in this page.</em>"
 
-# %% ../nbs/api/51_explorers.ipynb #fada5edf
+# %% ../nbs/api/51_explorers.ipynb #16bc337f
 def _search(texts, query, most=50):
     "Row numbers of the tokens, whose small-letter `texts` are given, that contain `query`, the likeliest first"
     query = query.replace("␣", " ").lower()
     word = query.strip() or query
     found = [i for i, text in enumerate(texts) if query in text]
-    key = lambda i: (texts[i].strip() != word, not texts[i].strip().startswith(word), len(texts[i]), i)
+    key = lambda i: (texts[i] != " " + word, texts[i].strip() != word, not texts[i].strip().startswith(word), len(texts[i]), i)
     return sorted(found, key=key)[:most]
 
-# %% ../nbs/api/51_explorers.ipynb #381aeb89
+# %% ../nbs/api/51_explorers.ipynb #d350a88b
 @contextmanager
 def _progress(what, data):
     "Say that `what` is being computed where it takes a while for `data` of this size"
@@ -78,7 +78,7 @@ def _progress(what, data):
         yield
         bar.update()
 
-# %% ../nbs/api/51_explorers.ipynb #2d89469d
+# %% ../nbs/api/51_explorers.ipynb #af56eee5
 class Explorer(widgets.VBox):
     "A picture, a sentence and steps for one token, with controls for where there is a kernel"
     what = ""  # what is explored, for the heading
@@ -169,7 +169,7 @@ class Explorer(widgets.VBox):
         if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
 
-# %% ../nbs/api/51_explorers.ipynb #ce85a081
+# %% ../nbs/api/51_explorers.ipynb #2738a8f6
 class _Cosines:
     "What is kept of a space for looking around one token after the other; `centered`: the mean of the rows is subtracted first"
     def __init__(self, space, name, centered=False):
@@ -198,12 +198,12 @@ class _Cosines:
         order = np.lexsort((found, -cosines))[:k]
         return found[order], cosines[order]
 
-# %% ../nbs/api/51_explorers.ipynb #e2180800
+# %% ../nbs/api/51_explorers.ipynb #9c0dfd43
 def _others(values, row):
     "The `values` of all tokens but `row`"
     return np.delete(values, row)
 
-# %% ../nbs/api/51_explorers.ipynb #5e0581cf
+# %% ../nbs/api/51_explorers.ipynb #4400607b
 @dataclass(frozen=True)
 class _Mixture:
     "A token as a mixture of its nearest neighbours, with everything on the way"
@@ -225,7 +225,7 @@ def _mixture(around, row, k, ridge=1e-3):
     weights = np.linalg.solve(gram + (ridge*np.trace(gram) or ridge)*np.eye(k), np.ones(k))
     return _Mixture(rows, cosines, offsets, gram, weights / weights.sum())
 
-# %% ../nbs/api/51_explorers.ipynb #fba3dfe6
+# %% ../nbs/api/51_explorers.ipynb #94079fe4
 def _flat(mixture):
     "The neighbours, the token and the mixture on the plane in which the neighbours differ most: (k + 2, 2)"
     points = np.concatenate([mixture.offsets, np.zeros((1, mixture.offsets.shape[1])), mixture.left[None]])
@@ -234,7 +234,7 @@ def _flat(mixture):
     axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: take the same every time
     return (points - mean) @ axes.T
 
-# %% ../nbs/api/51_explorers.ipynb #c57e0c1d
+# %% ../nbs/api/51_explorers.ipynb #857116fa
 def _lle_token(e):
     "Step 1"
     (one, other), dims = e.pair.names, [s.dim for s in (e.pair.source, e.pair.target)]
@@ -252,7 +252,7 @@ def _lle_near(e):
     return Step("neighbours", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
                 bars_chart(frame, "neighbour", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #3a8e0dab
+# %% ../nbs/api/51_explorers.ipynb #4bec894d
 def _lle_gram(e):
     "Step 3"
     m, names = e.mixtures[0], e.labels(e.mixtures[0].rows)
@@ -272,7 +272,7 @@ def _lle_weights(e):
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #14d932e3
+# %% ../nbs/api/51_explorers.ipynb #aedb55ad
 def _lle_mixture(e):
     "Step 5"
     m, flat = e.mixtures[0], _flat(e.mixtures[0])
@@ -293,7 +293,7 @@ def _lle_other(e):
                 "coordinates, nor on how many there are, so the two rows can be compared.", "",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #1ef5870a
+# %% ../nbs/api/51_explorers.ipynb #a2aa89eb
 def _lle_cosine(e):
     "Step 7"
     frame = pd.DataFrame({"neighbour": e.labels(e.products.index), "part": e.products.to_numpy()})
@@ -302,7 +302,7 @@ def _lle_cosine(e):
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
                 bars_chart(frame, "neighbour", "part", None, f"What each neighbour adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #c8aa5228
+# %% ../nbs/api/51_explorers.ipynb #5e5435c8
 class LLEExplorer(Explorer):
     "How two models put a token together from its neighbours (arXiv 2503.21073; Roweis & Saul 2000)"
     what = "Locally linear embedding of one token"
@@ -342,7 +342,7 @@ class LLEExplorer(Explorer):
         return bars_chart(long.melt("neighbour", var_name="model", value_name="weight"), "neighbour", "weight", "model",
                           f"What {self.plain} is made of in the two models", "weight in the mixture")
 
-# %% ../nbs/api/51_explorers.ipynb #ee7d08e6
+# %% ../nbs/api/51_explorers.ipynb #a9db105e
 def _global_token(e):
     "Step 1"
     n = min(20, *(s.dim for s in (e.pair.source, e.pair.target)))
@@ -361,7 +361,7 @@ def _global_side(e, i):
     return Step(("cosines", "other model")[i], f"The cosines of {e.label} with all other tokens in {name}. {more}", "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
                 distribution_chart(e.cosines[i], e.names, "cosine", f"Cosines with {e.plain} in {name}, and the tokens at both ends", model=name))
 
-# %% ../nbs/api/51_explorers.ipynb #856b0e48
+# %% ../nbs/api/51_explorers.ipynb #27d8b8e4
 def _global_both(e):
     "Step 4"
     return Step("correlation", f"The two lists against each other, a count for each cell. If the tokens lay around {e.label} alike in both models, the cells would lie on a line. The correlation is "
@@ -378,7 +378,7 @@ def _global_pairs(e):
     return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is <strong>{e.pearson:.3f}</strong>. It comes from sums over "
                 f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.fixed[1])
 
-# %% ../nbs/api/51_explorers.ipynb #930c69ae
+# %% ../nbs/api/51_explorers.ipynb #2e92629d
 def _chance_chart(f):
     "Both correlations of the GlobalSimilarity `f`, their intervals, and what chance gives"
     frame = pd.DataFrame([("raw", f.pearson, *f.interval, -2*f.null_std, 2*f.null_std),
@@ -393,7 +393,7 @@ def _global_chance(e):
     return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two standard deviations either side are the grey bars. A direction that all "
                 "tokens share makes every cosine larger in the raw value; centred, the mean is subtracted first, and what is left is about the tokens themselves.", "", e.fixed[2])
 
-# %% ../nbs/api/51_explorers.ipynb #9b5eb4b3
+# %% ../nbs/api/51_explorers.ipynb #e3e69d6f
 class GlobalExplorer(Explorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
     what = "Global similarity, from one token to all pairs"
@@ -448,7 +448,7 @@ class GlobalExplorer(Explorer):
         text = f"Angles between tokens in {self.pair.names[0]} and {self.pair.names[1]}: {self.plain} on the left, all pairs on the right"
         return alt.hconcat(self.token_chart(), self.fixed[1]).resolve_scale(color="independent").properties(description=text)
 
-# %% ../nbs/api/51_explorers.ipynb #97e9554b
+# %% ../nbs/api/51_explorers.ipynb #c5eb734e
 def _variances(points):
     "Shares of the variance of `points` (k, d) along their principal directions, largest first"
     z = points.astype(float) - points.mean(0, dtype=float)
@@ -462,7 +462,7 @@ def _plane(points):
     axes = eigh(z.T @ z, subset_by_index=[z.shape[1] - 2, z.shape[1] - 1])[1].T[::-1]
     return z @ (axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]).T  # a sign is free: take the same every time
 
-# %% ../nbs/api/51_explorers.ipynb #42e33f49
+# %% ../nbs/api/51_explorers.ipynb #25377a81
 def _thin(n, most=120):
     "At most `most` of the numbers 0 .. n-1, both ends and the small ones among them"
     return np.unique(np.concatenate([np.arange(min(n, most//3)), np.linspace(0, n - 1, min(n, most*2//3)).round()]).astype(int))
@@ -473,7 +473,7 @@ def _curves(shares, cumulative=False):
     parts = [pd.DataFrame({"components": _thin(len(v)) + 1, "share": (np.cumsum(v) if cumulative else v)[_thin(len(v))], "model": name}) for name, v in shares.items()]
     return pd.concat(parts)
 
-# %% ../nbs/api/51_explorers.ipynb #26fae7eb
+# %% ../nbs/api/51_explorers.ipynb #a3a87539
 def _dim_token(e):
     "Step 1"
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
@@ -490,7 +490,7 @@ def _dim_near(e):
     return Step("neighbours", f"From the nearest to number {e.k:,}. The first are {first}.", "",
                 line_chart(frame, "rank", "cosine", "model", "neighbour, nearest first", "cosine", f"The neighbours of {e.plain}: a few are near, then a long tail"))
 
-# %% ../nbs/api/51_explorers.ipynb #5b91339a
+# %% ../nbs/api/51_explorers.ipynb #e7d5313a
 def _flat_frame(e):
     "The neighbours of the first model laid flat; those furthest out by name"
     flat, near = _plane(e.points[0]), e.near[0]
@@ -515,7 +515,7 @@ def _dim_variances(e):
                 "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
                 line_chart(_curves(dict(zip(e.sides, e.shares))).query("share > 1e-5"), "components", "share", "model", "direction, the largest first", "share of the variance", "Each further direction holds less", y_format="~%", log=True))
 
-# %% ../nbs/api/51_explorers.ipynb #07ce500d
+# %% ../nbs/api/51_explorers.ipynb #3e96393b
 def _dim_sum(e):
     "Step 5"
     found = " and ".join(f"<strong>{d}</strong> in {n}" for n, d in zip(e.sides, e.dimensions))
@@ -529,7 +529,7 @@ def _dim_random(e):
     return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey lines are for as many random points of the same width, and the {e.k:,} "
                 f"of them that are nearest to one. {found}.", "", e.chart)
 
-# %% ../nbs/api/51_explorers.ipynb #be195ae2
+# %% ../nbs/api/51_explorers.ipynb #9c6582a5
 def _dim_choices(e):
     "Step 7"
     levels = np.round(np.arange(.5, .991, .01), 2)
@@ -537,7 +537,7 @@ def _dim_choices(e):
     return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can be compared are tokens and models at the same two numbers.", "",
                 line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbours)"))
 
-# %% ../nbs/api/51_explorers.ipynb #59bdb416
+# %% ../nbs/api/51_explorers.ipynb #7dafa434
 class DimensionExplorer(Explorer):
     "In how many directions the neighbours of a token spread, in one model or two (arXiv 2503.21073)"
     what = "Intrinsic dimension around one token"

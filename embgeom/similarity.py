@@ -6,7 +6,7 @@
 __all__ = ['GlobalSimilarity', 'global_similarity', 'token_similarity', 'SimilarityMatrix', 'common_tokens', 'similarity_matrix',
            'linear_cka', 'NeighborOverlap', 'neighbor_overlap', 'CosineSample', 'sample_cosines']
 
-# %% ../nbs/api/30_similarity.ipynb #0d5376a8
+# %% ../nbs/api/30_similarity.ipynb #8b6833b0
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -16,22 +16,23 @@ import pandas as pd
 import torch
 
 from .linalg import nearest_neighbors, row_blocks, second_moments, unit_rows, working_dtype
+from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
 from .results import Result
-from .spaces import EmbeddingSpace, SpacePair
+from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/30_similarity.ipynb #60151d06
+# %% ../nbs/api/30_similarity.ipynb #54fa63e4
 def _column_mean(matrix, block_size=8192):
     "Mean of the rows of `matrix`, in double precision"
     return sum(matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)) / len(matrix)
 
-# %% ../nbs/api/30_similarity.ipynb #edbe364d
+# %% ../nbs/api/30_similarity.ipynb #3e4248b9
 def _unit_blocks(pair, centered, device):
     "For each side of `pair`, the function that turns a block of its matrix into unit rows"
     matrices = pair.source.matrix, pair.target.matrix
     dtype = torch.float64 if len(pair) < 4096 else working_dtype(*matrices)
     return [partial(unit_rows, mean=_column_mean(m) if centered else None, dtype=dtype, device=device) for m in matrices]
 
-# %% ../nbs/api/30_similarity.ipynb #6ec725aa
+# %% ../nbs/api/30_similarity.ipynb #f93436c4
 @dataclass(frozen=True)
 class _Sums:
     "Means of c and c' over pairs i<j, and sums of their squares and products about those means"
@@ -45,7 +46,7 @@ class _Sums:
     @property
     def pearson(self): return self.cd / (self.cc*self.dd)**.5
 
-# %% ../nbs/api/30_similarity.ipynb #83c926ef
+# %% ../nbs/api/30_similarity.ipynb #62f795b4
 def _pair_sums(moments):
     "`_Sums` from the second moments of the unit rows"
     squares_x, squares_y = moments.source_squares, moments.target_squares
@@ -59,12 +60,12 @@ def _pair_sums(moments):
         raise ValueError(f"All cosines between the tokens of the {'source' if cc <= dd else 'target'} are the same, so nothing can correlate with them.")
     return _Sums(n, c, d, cc, dd, total(moments.cross, squares_x*squares_y) - pairs*c*d)
 
-# %% ../nbs/api/30_similarity.ipynb #7a05f853
+# %% ../nbs/api/30_similarity.ipynb #954fc267
 def _row_form(x, matrix, y):
     "x_i' M y_i for each row"
     return ((x @ matrix.to(x.dtype)) * y).sum(1).double()
 
-# %% ../nbs/api/30_similarity.ipynb #d9c1ce9a
+# %% ../nbs/api/30_similarity.ipynb #df0936ca
 def _token_sums(pair, prepare, moments, sums, block_size=2048):
     "For each token, sums over the others of c, c', c^2, c'^2 and cc' about the means over pairs: (5, n)"
     out = np.empty((5, len(pair)))
@@ -78,7 +79,7 @@ def _token_sums(pair, prepare, moments, sums, block_size=2048):
     a, b, m, c, d = out[0].copy(), out[1].copy(), sums.n - 1, sums.mean_c, sums.mean_d
     return out - np.stack([m*c + 0*a, m*d + 0*a, 2*c*a - m*c*c, 2*d*b - m*d*d, c*b + d*a - m*c*d])
 
-# %% ../nbs/api/30_similarity.ipynb #de52d615
+# %% ../nbs/api/30_similarity.ipynb #5fab3a88
 def _measure(pair, centered, device, per_token):
     "The `_Sums` of `pair` and, if asked for, its per-token sums"
     if len(pair) < 4: raise ValueError(f"Global similarity needs at least 4 common tokens; this pair has {len(pair)}.")
@@ -87,7 +88,7 @@ def _measure(pair, centered, device, per_token):
     sums = _pair_sums(moments)
     return sums, _token_sums(pair, prepare, moments, sums) if per_token else None
 
-# %% ../nbs/api/30_similarity.ipynb #4df4d776
+# %% ../nbs/api/30_similarity.ipynb #d861da6c
 def _jackknife(sums, tokens):
     "Delete-one jackknife standard error of the correlation"
     a, b, aa, bb, ab = tokens
@@ -95,7 +96,7 @@ def _jackknife(sums, tokens):
     r = (sums.cd - ab - a*b/pairs) / np.sqrt((sums.cc - aa - a*a/pairs)*(sums.dd - bb - b*b/pairs))
     return float(np.sqrt((sums.n-1)/sums.n * ((r - r.mean())**2).sum()))
 
-# %% ../nbs/api/30_similarity.ipynb #a6c31ebd
+# %% ../nbs/api/30_similarity.ipynb #a5779d63
 def _mantel_std(sums, tokens):
     "Standard deviation of the correlation over all ways to match the rows"
     n, (a, b) = sums.n, tokens[:2]
@@ -104,7 +105,7 @@ def _mantel_std(sums, tokens):
     variance = 2*a2*b2/f2 + 4*(a3-a2)*(b3-b2)/f3 + (2*a2-4*a3)*(2*b2-4*b3)/f4
     return float(np.sqrt(variance/(a2*b2)))
 
-# %% ../nbs/api/30_similarity.ipynb #54c92cfd
+# %% ../nbs/api/30_similarity.ipynb #63d64449
 @dataclass(frozen=True, repr=False)
 class GlobalSimilarity(Result):
     "Correlation of the pairwise cosines of two spaces, raw and centred, with errors and nulls (arXiv 2503.21073)"
@@ -121,7 +122,16 @@ class GlobalSimilarity(Result):
     n_tokens: int # tokens compared
     n_pairs: int # pairs of tokens
 
-# %% ../nbs/api/30_similarity.ipynb #b46e4052
+    def chart(self): # -> altair chart
+        "Both correlations, their intervals, and in grey what chance gives, two standard deviations either side"
+        if self.stderr is None: raise ValueError("There are no intervals to draw: ask global_similarity for uncertainty=True.")
+        frame = pd.DataFrame([("raw", self.pearson, *self.interval, -2*self.null_std, 2*self.null_std),
+                              ("centred", self.pearson_centered, *self.interval_centered, -2*self.null_std_centered, 2*self.null_std_centered)],
+                             columns=["kind", "correlation", "low", "high", "chance low", "chance high"])
+        title = f"{self.source} and {self.target}: angles between tokens, raw and centred (grey: chance)"
+        return interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high", title, "correlation over all pairs of tokens")
+
+# %% ../nbs/api/30_similarity.ipynb #6265e241
 def _with_error(pair, centered, uncertainty, device):
     "The four numbers of one kind: correlation, standard error, interval, null spread"
     sums, tokens = _measure(pair, centered, device, uncertainty)
@@ -129,7 +139,7 @@ def _with_error(pair, centered, uncertainty, device):
     se = _jackknife(sums, tokens)
     return sums.pearson, se, (sums.pearson - 1.96*se, sums.pearson + 1.96*se), _mantel_std(sums, tokens)
 
-# %% ../nbs/api/30_similarity.ipynb #49df430a
+# %% ../nbs/api/30_similarity.ipynb #4970f906
 def global_similarity(
     pair:SpacePair, # two spaces with the same tokens
     uncertainty=True, # with standard errors and nulls (a second pass); else the two correlations alone
@@ -140,7 +150,7 @@ def global_similarity(
     n = len(pair)
     return GlobalSimilarity(*pair.names, *raw, *centered, n, n*(n-1)//2)
 
-# %% ../nbs/api/30_similarity.ipynb #5c281f63
+# %% ../nbs/api/30_similarity.ipynb #d5c2df14
 def token_similarity(
     pair:SpacePair, # two spaces with the same tokens
     centered=False, # subtract each matrix's column mean first
@@ -151,7 +161,7 @@ def token_similarity(
     m = sums.n - 1
     with np.errstate(invalid="ignore"): return (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
 
-# %% ../nbs/api/30_similarity.ipynb #19806b03
+# %% ../nbs/api/30_similarity.ipynb #05ecf0f7
 @dataclass(frozen=True, repr=False)
 class SimilarityMatrix(Result):
     "Global similarity between every two of several spaces, over the tokens common to all"
@@ -167,7 +177,13 @@ class SimilarityMatrix(Result):
         "A row for each two spaces"
         return pd.concat([r.to_frame() for r in self.results], ignore_index=True)
 
-# %% ../nbs/api/30_similarity.ipynb #c05ccde4
+    def chart(self): # -> altair chart
+        "The raw and the centred correlations of every two, as two tables of colours"
+        table = lambda kind, values: pd.DataFrame([(a, b, v, kind) for a, row in zip(self.names, values) for b, v in zip(self.names, row)], columns=["model", "other", "correlation", "kind"])
+        frame = pd.concat([table("raw", self.pearson), table("centred", self.pearson_centered)])
+        return matrix_chart(frame, "model", "other", "correlation", f"Angles between {self.n_tokens:,} tokens in every two models", "correlation", "kind", domain=(min(0, frame.correlation.min()), 1))
+
+# %% ../nbs/api/30_similarity.ipynb #2805edb8
 def common_tokens(
     spaces, # EmbeddingSpace, two or more
 ) -> list: # the same spaces cut to the tokens that all have, in the order of the first
@@ -177,7 +193,7 @@ def common_tokens(
     order = [t for t in spaces[0].tokens if t in common]
     return [s.subset(order) for s in spaces]
 
-# %% ../nbs/api/30_similarity.ipynb #d3ea0da4
+# %% ../nbs/api/30_similarity.ipynb #479c2232
 def similarity_matrix(
     spaces, # EmbeddingSpace, two or more
     uncertainty=True, # with standard errors and nulls
@@ -194,7 +210,7 @@ def similarity_matrix(
         centered[i, j] = centered[j, i] = r.pearson_centered
     return SimilarityMatrix(tuple(s.name for s in spaces), raw, centered, len(spaces[0]), tuple(results))
 
-# %% ../nbs/api/30_similarity.ipynb #28e9768a
+# %% ../nbs/api/30_similarity.ipynb #74a72080
 def _unbiased_hsic(cross, x, y, n):
     "Unbiased HSIC of kernels XX' and YY' from X'Y and, per side, (row sums, diagonal) of the kernel"
     (kx, dx), (ky, dy) = x, y
@@ -202,7 +218,7 @@ def _unbiased_hsic(cross, x, y, n):
     ones = float((kx - dx).sum()) * float((ky - dy).sum()) / ((n-1)*(n-2))
     return (trace + ones - 2/(n-2)*float((kx - dx) @ (ky - dy))) / (n*(n-3))
 
-# %% ../nbs/api/30_similarity.ipynb #ca2d19c8
+# %% ../nbs/api/30_similarity.ipynb #3fd2d330
 def linear_cka(
     pair:SpacePair, # two spaces with the same tokens
     debiased=False, # with the unbiased estimator of HSIC
@@ -219,7 +235,7 @@ def linear_cka(
     hsic = _unbiased_hsic(m.cross, x, y, n)
     return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n))**.5
 
-# %% ../nbs/api/30_similarity.ipynb #cb8bca80
+# %% ../nbs/api/30_similarity.ipynb #0c403da1
 @dataclass(frozen=True, repr=False)
 class NeighborOverlap(Result):
     "Share of common nearest neighbours, per token and on average"
@@ -230,7 +246,12 @@ class NeighborOverlap(Result):
     tokens: tuple # keys
     values: np.ndarray # each token's share (n,)
 
-# %% ../nbs/api/30_similarity.ipynb #997e2677
+    def chart(self): # -> altair chart
+        "The distribution of the tokens' shares, with those at both ends by name"
+        title = f"Nearest {self.k} neighbours: {self.mean:.0%} in common on average, {self.null_mean:.1%} by chance"
+        return distribution_chart(self.values, [token_label(t) for t in self.tokens], f"share of the {self.k} neighbours in common", title)
+
+# %% ../nbs/api/30_similarity.ipynb #fe4bbfd5
 def neighbor_overlap(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
@@ -241,7 +262,7 @@ def neighbor_overlap(
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
     return NeighborOverlap(values.mean(), values.std(ddof=1)/len(values)**.5, k/(len(values)-1), k, pair.tokens, values)
 
-# %% ../nbs/api/30_similarity.ipynb #cc7da228
+# %% ../nbs/api/30_similarity.ipynb #efa025ef
 @dataclass(frozen=True, repr=False)
 class CosineSample(Result):
     "The tables of cosines of some tokens in both spaces"
@@ -256,7 +277,13 @@ class CosineSample(Result):
         return pd.DataFrame({"first": [self.tokens[k] for k in i], "second": [self.tokens[k] for k in j],
                              "source": self.source[i, j], "target": self.target[i, j]})
 
-# %% ../nbs/api/30_similarity.ipynb #19c798a9
+    def chart(self): # -> altair chart
+        "How often each two cosines occur together"
+        i = np.triu_indices(len(self.tokens), 1)
+        title = f"Cosines among {len(self.tokens):,} tokens, one model against the other"
+        return density_chart(self.source[i], self.target[i], f"cosine in {self.names[0]}", f"cosine in {self.names[1]}", title)
+
+# %% ../nbs/api/30_similarity.ipynb #811abebb
 def sample_cosines(
     pair:SpacePair, # two spaces with the same tokens
     tokens=None, # which (keys, texts or row numbers); a random sample of `n` where None
