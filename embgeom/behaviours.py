@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WordItem', 'ABItem', 'ab_contrasts', 'Behaviour', 'behaviours', 'load_behaviour']
 
-# %% ../nbs/api/11_behaviours.ipynb #f2176002
+# %% ../nbs/api/11_behaviours.ipynb #01f4612b
 import json
 import os
 import re
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/api/11_behaviours.ipynb #47e6a9ad
+# %% ../nbs/api/11_behaviours.ipynb #9efd336e
 def _texts(value, what):
     "`value` as a tuple of texts that are not empty, or an error that says `what` was wanted"
     if isinstance(value, str) or not value or not all(isinstance(v, str) and v for v in value):
         raise ValueError(f"{what} is a list of texts, none of them empty; {value!r} came.")
     return tuple(value)
 
-# %% ../nbs/api/11_behaviours.ipynb #a0516b58
+# %% ../nbs/api/11_behaviours.ipynb #42e2e567
 @dataclass(frozen=True)
 class WordItem:
     "The beginning of a sentence and two sets of words that may come next"
@@ -37,7 +37,7 @@ class WordItem:
         if not self.prompt.strip() or self.prompt[-1].isspace():
             raise ValueError(f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came.")
 
-# %% ../nbs/api/11_behaviours.ipynb #97cf1215
+# %% ../nbs/api/11_behaviours.ipynb #8864c303
 @dataclass(frozen=True)
 class ABItem:
     "A question with two answers, one of which matches the behaviour"
@@ -62,13 +62,13 @@ class ABItem:
         "The question with an answer written out"
         return f"{self.question}\n\nAnswer: {self.matching if matching else self.other}"
 
-# %% ../nbs/api/11_behaviours.ipynb #fc7b4f87
+# %% ../nbs/api/11_behaviours.ipynb #f4261886
 def _by_letter(item, matching_first):
     "The contrast of `item` with either letter after its prompt"
     letters = "AB" if matching_first else "BA"
     return tuple(item.prompt(matching_first) + letter + ")" for letter in letters)
 
-# %% ../nbs/api/11_behaviours.ipynb #2d92fb1f
+# %% ../nbs/api/11_behaviours.ipynb #573d92af
 def ab_contrasts(
     items, # `ABItem`s
     form="letters", # "letters", to be read at position -2, or "texts", to be read at -1
@@ -78,7 +78,7 @@ def ab_contrasts(
     if form != "letters": raise ValueError(f"form is 'letters' or 'texts'; {form!r} came.")
     return tuple(_by_letter(item, i % 2 == swap) for swap in (0, 1) for i, item in enumerate(items))
 
-# %% ../nbs/api/11_behaviours.ipynb #3b666eee
+# %% ../nbs/api/11_behaviours.ipynb #5b5e4c02
 @dataclass(frozen=True, repr=False)
 class Behaviour:
     "Contrasts to find a steering vector with, and other items to measure it with"
@@ -103,7 +103,7 @@ class Behaviour:
     @property
     def kind(self): return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
 
-# %% ../nbs/api/11_behaviours.ipynb #f891847a
+# %% ../nbs/api/11_behaviours.ipynb #06a39855
 def _data():
     "The folder with the behaviours that ship"
     return files("embgeom")/"behaviour_data"
@@ -114,14 +114,14 @@ def _shipped():
     found = [json.loads(f.read_text(encoding="utf-8")) for f in _data().iterdir() if f.name.endswith(".json")]
     return {f["name"]: f for f in sorted(found, key=lambda f: (f["kind"] != "words", f["name"]))}
 
-# %% ../nbs/api/11_behaviours.ipynb #ed2cc34a
+# %% ../nbs/api/11_behaviours.ipynb #1e400ce2
 def _word_behaviour(data):
     "The behaviour made of the words in `data`"
     sets = {name: (words["positive"], words["negative"]) for name, words in data["words"].items()}
     items = [WordItem(prompt, *sets[name]) for name, prompt in data["items"]]
     return Behaviour(data["name"], data["what"], data["contrasts"], items, -1, {"source": "embgeom"})
 
-# %% ../nbs/api/11_behaviours.ipynb #c7eacc5f
+# %% ../nbs/api/11_behaviours.ipynb #ca8a71a9
 def _n_held_out(n, held_out, source):
     "How many of `n` items of `source` to hold out"
     if held_out is None: return min(50, n // 2)
@@ -139,7 +139,7 @@ def _divided(name, what, items, held_out, random_state, form, report):
     contrasts = ab_contrasts([items[i] for i in train], form)
     return Behaviour(name, what, contrasts, [items[i] for i in test], -2 if form == "letters" else -1, report | {"held_out": held_out})
 
-# %% ../nbs/api/11_behaviours.ipynb #8f401bf3
+# %% ../nbs/api/11_behaviours.ipynb #f6f427b1
 def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made for, contrasts, items
     "What ships, by the names that `load_behaviour` takes"
     made_for = {"words": "any language model, also the pocket family", "choices": "models that follow instructions"}
@@ -147,7 +147,7 @@ def behaviours() -> pd.DataFrame: # one row a behaviour: name, kind, what, made 
     return pd.DataFrame([{"name": name, "kind": data["kind"], "what": data["what"], "made for": made_for[data["kind"]],
                           "contrasts": len(b.contrasts), "items": len(b.items)} for name, (b, data) in loaded.items()])
 
-# %% ../nbs/api/11_behaviours.ipynb #7d16eec7
+# %% ../nbs/api/11_behaviours.ipynb #3f8e4f16
 def _records(path):
     "(where, record) for each record in the file at `path`, read as a list of JSON if it begins with a bracket, else line by line"
     try: text = Path(path).read_bytes().decode("utf-8-sig")
@@ -162,7 +162,7 @@ def _parsed(text, path, where):
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it.") from None
 
-# %% ../nbs/api/11_behaviours.ipynb #889a645a
+# %% ../nbs/api/11_behaviours.ipynb #c7a4db22
 _CHOICE = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 
 def _choices(
@@ -177,7 +177,7 @@ def _choices(
     parts = _CHOICE.split(rest)[1:]
     return stem.strip(), [(letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])]
 
-# %% ../nbs/api/11_behaviours.ipynb #615b4daf
+# %% ../nbs/api/11_behaviours.ipynb #0370fa72
 _FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 def _check_record(record, where, path):
@@ -187,7 +187,7 @@ def _check_record(record, where, path):
         raise ValueError(f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}.")
     if not isinstance(record["question"], str): raise ValueError(f"The question in {where} of {path} is not text, but {record['question']!r}.")
 
-# %% ../nbs/api/11_behaviours.ipynb #1458e5fb
+# %% ../nbs/api/11_behaviours.ipynb #c3e092df
 def _ab_item(record):
     "The `ABItem` in `record`, or why there is none, as a text"
     stem, choices = _choices(record["question"])
@@ -198,7 +198,7 @@ def _ab_item(record):
     if not stem or "" in answers.values(): return "an empty question or answer"
     return ABItem(stem, *map(answers.get, said)) if len({*answers.values()}) == 2 else "twice the same answer"
 
-# %% ../nbs/api/11_behaviours.ipynb #81ec3397
+# %% ../nbs/api/11_behaviours.ipynb #9dc6044b
 def _read_items(path, source):
     "The `ABItem`s in the file at `path`, and a report on what was left out"
     items, left = {}, {}
@@ -215,7 +215,7 @@ def _read_items(path, source):
                          "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers.")
     return list(items.values()), {"source": source, "records": len(records), "kept": len(items), "left_out": left}
 
-# %% ../nbs/api/11_behaviours.ipynb #0c6ff602
+# %% ../nbs/api/11_behaviours.ipynb #40c477a3
 def _file_of_split(names, source, split):
     "The one of the `names` of files that holds `split`"
     data = [n for n in names if n.endswith((".jsonl", ".json"))]
@@ -224,7 +224,7 @@ def _file_of_split(names, source, split):
     raise ValueError(f"Which file of the dataset {source}? " + (f"Name one by filename=...: {some}." if data else
                      "It has no .jsonl or .json files, which are what can be read."))
 
-# %% ../nbs/api/11_behaviours.ipynb #815485b8
+# %% ../nbs/api/11_behaviours.ipynb #b79d6340
 def _hub_error(error, source, filename):
     "The `error` of the hub's client in words for the user"
     from huggingface_hub import errors
@@ -237,7 +237,7 @@ def _hub_error(error, source, filename):
     return ConnectionError(f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
                            "files elsewhere and give its path.")
 
-# %% ../nbs/api/11_behaviours.ipynb #0d36dc93
+# %% ../nbs/api/11_behaviours.ipynb #5e83431e
 def _from_hub(source, filename, split, token, revision):
     "The path of a file of the dataset `source`, fetched from the hub; and its name"
     import huggingface_hub as hub
@@ -249,7 +249,7 @@ def _from_hub(source, filename, split, token, revision):
     except Exception as error:  # the hub's own, and those of the network below it
         raise _hub_error(error, source, filename) from None
 
-# %% ../nbs/api/11_behaviours.ipynb #a3115712
+# %% ../nbs/api/11_behaviours.ipynb #ea621799
 def load_behaviour(
     source, # a name in `behaviours()`, the path of a .jsonl or .json file, or a dataset on the hub, "organisation/name"
     held_out: int | None = None, # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
