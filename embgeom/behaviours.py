@@ -254,11 +254,11 @@ def load_behaviour(
     source, # a name in `behaviours()`, the path of a .jsonl or .json file, or a dataset on the hub, "organisation/name"
     held_out: int | None = None, # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
     random_state: int = 0, # which shuffle comes before that
-    form: str = "letters", # how choices become contrasts: "letters", as in CAA, or "texts", for small models
-    filename: str | None = None, # which file of a dataset on the hub
     split: str = "train", # where no `filename` is given: the file of the dataset with this name
     token: str | bool | None = None, # for gated or private datasets on the hub
     revision: str | None = None, # branch, tag or commit on the hub
+    filename: str | None = None, # which file of a dataset on the hub
+    form: str = "letters", # how choices become contrasts: "letters", as in CAA, or "texts", for small models
 ) -> Behaviour: # contrasts and items that have nothing in common
     "Contrasts and held-out items of the behaviour that `source` names"
     name, shipped = str(source), _shipped()
