@@ -6,7 +6,7 @@
 __all__ = ['MULTIPLIERS', 'perplexity', 'random_vectors', 'Estimate', 'SteeringCurve', 'steering_curve', 'multiplier_range',
            'LayerSweep', 'layer_sweep']
 
-# %% ../nbs/api/42_evaluation.ipynb #cf1322f1
+# %% ../nbs/api/42_evaluation.ipynb #06b348ba
 import inspect
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from .plots import COLORS, NEUTRAL
 from .results import Result, number
 from .steering import NEUTRAL_TEXTS, SteeringVector, _as_for_use, _states, _with_states, add_to_blocks, find_blocks, steer
 
-# %% ../nbs/api/42_evaluation.ipynb #da245e31
+# %% ../nbs/api/42_evaluation.ipynb #c96f2934
 class _Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
     item: int # which item it belongs to
@@ -35,13 +35,13 @@ class _Question(NamedTuple):
     positive: list # next tokens that show the behaviour
     negative: list # next tokens that show its opposite
 
-# %% ../nbs/api/42_evaluation.ipynb #d2eff1d9
+# %% ../nbs/api/42_evaluation.ipynb #ddd5aea4
 def _encode(tokenizer, texts):
     "Token ids of each of `texts`, begun as the tokenizer begins a text and without a token that ends it"
     ends = {tokenizer.eos_token_id, tokenizer.sep_token_id}
     return [ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids for ids in tokenizer(list(texts)).input_ids]
 
-# %% ../nbs/api/42_evaluation.ipynb #39a5fc8a
+# %% ../nbs/api/42_evaluation.ipynb #773e0492
 def _letter_questions(tokenizer, item, index):
     "The two questions of an ABItem: its matching answer as (A), and as (B)"
     found = []
@@ -53,7 +53,7 @@ def _letter_questions(tokenizer, item, index):
         found.append(_Question(index, a[:-1], *(([a[-1]], [b[-1]]) if first else ([b[-1]], [a[-1]]))))
     return found
 
-# %% ../nbs/api/42_evaluation.ipynb #3c0d5f22
+# %% ../nbs/api/42_evaluation.ipynb #c2cb7b99
 def _word_question(tokenizer, item, index, report):
     "The question of a WordItem: the first tokens of its two sets of words; those of both sets are left out and go into `report`"
     prompt, *ids = _encode(tokenizer, [item.prompt, *(item.prompt + word for word in (*item.positive, *item.negative))])
@@ -70,7 +70,7 @@ def _word_question(tokenizer, item, index, report):
         raise ValueError(f"Item {index}: for this tokenizer the words {', '.join(map(repr, words))} begin with the same tokens, so nothing tells the two sets apart; choose others.")
     return _Question(index, prompt, sorted(positive - common), sorted(negative - common))
 
-# %% ../nbs/api/42_evaluation.ipynb #17279e5e
+# %% ../nbs/api/42_evaluation.ipynb #75bb04ca
 def _questions(tokenizer, items):
     "Every question of `items`, and what was found about their words"
     if not items: raise ValueError("There are no items to measure with; give ABItems or WordItems, or the items of load_behaviour(...).")
@@ -81,16 +81,15 @@ def _questions(tokenizer, items):
         else: raise TypeError(f"Item {i} is a {type(item).__name__}; items are ABItem or WordItem.")
     return found, {name: tuple(sorted(words)) for name, words in report.items()}
 
-# %% ../nbs/api/42_evaluation.ipynb #e3955496
-def _check_fit(model, sequences, what):
-    "Refuse token sequences that `model` cannot read"
-    limit, rows = getattr(model.config.get_text_config(), "max_position_embeddings", None), model.get_input_embeddings().weight.shape[0]
-    longest = max(range(len(sequences)), key=lambda i: len(sequences[i]))
-    if limit and len(sequences[longest]) > limit:
-        raise ValueError(f"The longest of the {what} has {len(sequences[longest]):,} tokens and the model reads {limit:,}: leave it out or shorten it.")
-    if (top := max(map(max, sequences))) >= rows: raise ValueError(f"The tokenizer gives token {top:,} and the model has embeddings for {rows:,}: it is another model's tokenizer.")
+# %% ../nbs/api/42_evaluation.ipynb #ac8a41f2
+def _check_fit(model, sequences, what, answers=()):
+    "Refuse token `sequences`, or tokens of `answers` to them, that `model` does not know, or cannot read for their length"
+    limit, known = getattr(model.config.get_text_config(), "max_position_embeddings", None), model.get_input_embeddings().weight.shape[0]
+    longest, top = max(map(len, sequences)), max(map(max, [*sequences, *answers]))
+    if top >= known: raise ValueError(f"The tokenizer gives token {top:,} and the model has embeddings for {known:,}: it is another model's tokenizer.")
+    if limit and longest > limit: raise ValueError(f"The longest of the {what} has {longest:,} tokens and the model reads {limit:,}: leave it out or shorten it.")
 
-# %% ../nbs/api/42_evaluation.ipynb #679d373b
+# %% ../nbs/api/42_evaluation.ipynb #76fab62f
 @contextmanager
 def _replaced(modules, forwards):
     "`modules` with other `forwards`, while the context is open"
@@ -103,7 +102,7 @@ def _replaced(modules, forwards):
             if forward is None: module.__dict__.pop("forward", None)
             else: module.forward = forward
 
-# %% ../nbs/api/42_evaluation.ipynb #3ed3fe3c
+# %% ../nbs/api/42_evaluation.ipynb #8be44daa
 class _Stop(Exception): "Raised to leave a forward in the middle"
 
 
@@ -125,7 +124,7 @@ def _run_below(model, blocks, inputs):
     bare = lambda output: type(output)([None]*len(output)) if isinstance(output, (tuple, list)) else None
     return _states(outputs[blocks[-1]]), [bare(outputs[b]) for b in blocks]
 
-# %% ../nbs/api/42_evaluation.ipynb #eccfe0fa
+# %% ../nbs/api/42_evaluation.ipynb #05f6f837
 def _skipping(blocks, below, times):
     "A context in which `blocks` compute nothing: the last gives what it gave before, `times` over"
     states, forms = below
@@ -137,7 +136,7 @@ def _skipping(blocks, below, times):
         return give
     return _replaced(blocks, [forward(block, form) for block, form in zip(blocks, forms)])
 
-# %% ../nbs/api/42_evaluation.ipynb #2e04b061
+# %% ../nbs/api/42_evaluation.ipynb #e50c4461
 @contextmanager
 def _narrow_head(head, rows, positions, columns):
     "A context in which `head` gives the logits at some `positions` only, and of the tokens `columns` only"
@@ -150,7 +149,7 @@ def _narrow_head(head, rows, positions, columns):
             stack.enter_context(_replaced([head], [lambda states: torch.nn.functional.linear(states, weight, bias)]))
         yield
 
-# %% ../nbs/api/42_evaluation.ipynb #bd89a0ef
+# %% ../nbs/api/42_evaluation.ipynb #6b507f8d
 class _Text(NamedTuple):
     "Tokens, and the positions whose logits are wanted"
     ids: list
@@ -166,7 +165,7 @@ def _laid_out(texts):
         ids, positions, of = ids + text.ids[n:], [*positions, *range(n, len(text.ids))], of + [k]*(len(text.ids) - n)
     return ids, positions, of, wanted
 
-# %% ../nbs/api/42_evaluation.ipynb #d706dd79
+# %% ../nbs/api/42_evaluation.ipynb #1beb066e
 def _inputs(rows, model):
     "What `model` reads for `rows` of texts, padded on the right, and where the wanted positions are: (rows, positions)"
     at, laid = model.get_input_embeddings().weight, [_laid_out(r) for r in rows]
@@ -178,7 +177,7 @@ def _inputs(rows, model):
     mask = torch.zeros(seen.shape, dtype=at.dtype, device=at.device).masked_fill(~seen, torch.finfo(at.dtype).min)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}, where
 
-# %% ../nbs/api/42_evaluation.ipynb #89b9d704
+# %% ../nbs/api/42_evaluation.ipynb #a66a0c5d
 @dataclass(frozen=True)
 class _Forwards:
     "How the logits of a model are computed"
@@ -211,7 +210,7 @@ class _Forwards:
         if columns is not None and found.shape[-1] != len(columns): found = found[:, columns.to(found.device)]
         return found.float().reshape(ways, len(where[0]), -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #003feb30
+# %% ../nbs/api/42_evaluation.ipynb #54a061ff
 class _Step(NamedTuple):
     "One way of steering"
     vector: SteeringVector
@@ -222,7 +221,7 @@ def _deltas(steps):
     "layer -> (steps, d), what `steps` with the same layers add"
     return {l: torch.from_numpy(np.stack([np.float32(s.multiplier)*s.vector[l] for s in steps])) for l in steps[0].vector.layers}
 
-# %% ../nbs/api/42_evaluation.ipynb #246997ab
+# %% ../nbs/api/42_evaluation.ipynb #766ecbdb
 def _agrees(forwards, rows, step):
     "Whether `forwards` gives for `rows` what plain forwards of one text at a time give, not steered and steered by `step`"
     model, device = forwards.model, forwards.model.get_input_embeddings().weight.device
@@ -237,20 +236,26 @@ def _agrees(forwards, rows, step):
         if not (found - plain.to(found)).abs().max() <= allowed: return False
     return True
 
-# %% ../nbs/api/42_evaluation.ipynb #0223bb8e
+# %% ../nbs/api/42_evaluation.ipynb #abf17769
+def _extremes(rows):
+    "Of `rows` of texts the shortest, the longest, and the one with the longest text"
+    length, longest = [len(_laid_out(r)[0]) for r in rows], [max(len(t.ids) for t in r) for r in rows]
+    return [rows[i] for i in sorted({int(np.argmin(length)), int(np.argmax(length)), int(np.argmax(longest))})]
+
+# %% ../nbs/api/42_evaluation.ipynb #6fe9c2b8
 def _choose(model, rows, steps, blocks):
     "The quickest `_Forwards` that gives for `rows` of texts what plain forwards give, and the rows as it takes them"
     if model.get_output_embeddings() is None: raise ValueError(f"{type(model).__name__} has no head. Load the model with it: AutoModelForCausalLM.")
     start = min((s.vector.layers[0] + (s.vector.hook == "block") for s in steps), default=0)
-    single, length = [(t,) for r in rows for t in r], lambda r: len(_laid_out(r)[0])
+    single = [(t,) for r in rows for t in r]
     for these, start in ((rows, start), (single, start), (single, 0)):
         forwards = _Forwards(model, blocks, start, True, these is rows and len(single) > len(rows))
         try:
-            if _agrees(forwards, [min(these, key=length), max(these, key=length)], steps[0] if steps else None): return forwards, these
+            if _agrees(forwards, _extremes(these), steps[0] if steps else None): return forwards, these
         except Exception: pass  # whatever the reason, this model does not allow it
     return _Forwards(model, blocks, 0, False, False), single
 
-# %% ../nbs/api/42_evaluation.ipynb #0b8c1e6c
+# %% ../nbs/api/42_evaluation.ipynb #d09cff34
 def _batches(lengths, size, tokens):
     "Numbers of the rows that go together: of like length, `size` of them or, where None, as many as make about `tokens`"
     order, found = np.argsort(lengths, kind="stable")[::-1], []
@@ -267,7 +272,7 @@ def _chunks(steps, size):
     for i, s in enumerate(steps): groups.setdefault((s.vector.layers, s.vector.hook), []).append(i)
     return [g[i:i + size] for g in groups.values() for i in range(0, len(g), size)]
 
-# %% ../nbs/api/42_evaluation.ipynb #f976a0ea
+# %% ../nbs/api/42_evaluation.ipynb #9652ffee
 def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, progress=False):
     "For each batch of `rows`: their numbers, the numbers of some of the `steps` (none: not steered), logits (steps, wanted positions, tokens)"
     tokens = min(most, 512 if forwards.model.get_input_embeddings().weight.device.type == "cpu" else 16384)
@@ -280,14 +285,14 @@ def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, pro
             these = [steps[i] for i in chunk]
             yield batch, chunk, forwards.logits(inputs, where, below, _deltas(these), these[0].vector.hook, some)
 
-# %% ../nbs/api/42_evaluation.ipynb #d75e8f0a
+# %% ../nbs/api/42_evaluation.ipynb #ed127e69
 def _log_odds(logits, questions, columns):
     "Log-odds (steps, questions) of the positive against the negative tokens, from the `logits` of the tokens `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
     side = lambda q, which: logits[:, q, [at[t] for t in which]].logsumexp(-1)
     return torch.stack([side(i, q.positive) - side(i, q.negative) for i, q in enumerate(questions)], 1).double().cpu().numpy()
 
-# %% ../nbs/api/42_evaluation.ipynb #153e63d6
+# %% ../nbs/api/42_evaluation.ipynb #6cbb776d
 def _item_values(model, questions, steps, batch_size, progress, blocks):
     "Log-odds and probability (1 + steps, items), not steered and by each of `steps`; and how they were computed"
     rows = [tuple(_Text(q.ids, [len(q.ids) - 1]) for q in group) for _, group in groupby(questions, lambda q: q.item)]
@@ -304,7 +309,7 @@ def _item_values(model, questions, steps, batch_size, progress, blocks):
     mean /= mean.sum(0)
     return odds @ mean, (1/(1 + np.exp(-odds))) @ mean, str(forwards)
 
-# %% ../nbs/api/42_evaluation.ipynb #f42164eb
+# %% ../nbs/api/42_evaluation.ipynb #08870da4
 def _text_values(model, sequences, steps, batch_size, progress, blocks):
     "Mean negative log-likelihood of a token (1 + steps,), and mean KL (steps,) of the next token's distribution from that of the model not steered"
     loss, kl, n = np.zeros(1 + len(steps)), np.zeros(len(steps)), sum(len(s) - 1 for s in sequences)
@@ -320,7 +325,7 @@ def _text_values(model, sequences, steps, batch_size, progress, blocks):
             if chunk: kl[chunk] += (total - torch.linalg.vecdot(logits, p) - entropy).sum(-1).double().cpu().numpy()
     return loss/n, np.maximum(kl, 0)/n
 
-# %% ../nbs/api/42_evaluation.ipynb #6f5572be
+# %% ../nbs/api/42_evaluation.ipynb #afa1a42e
 def _texts(tokenizer, texts, model):
     "Token ids of neutral `texts`"
     texts = NEUTRAL_TEXTS if texts is None else list(texts)
@@ -340,7 +345,7 @@ def perplexity(
     "The perplexity of `texts`: the exponential of the mean negative log-likelihood of a token"
     return float(np.exp(_text_values(model, _texts(tokenizer, texts, model), [], batch_size, False, blocks)[0][0]))
 
-# %% ../nbs/api/42_evaluation.ipynb #c99390d9
+# %% ../nbs/api/42_evaluation.ipynb #281294f8
 def random_vectors(
     vector, # a SteeringVector
     n=20, # how many
@@ -354,7 +359,7 @@ def random_vectors(
                        position=None, report={"random_state": random_state, "number": i})
     return [one(i) for i in range(n)]
 
-# %% ../nbs/api/42_evaluation.ipynb #ea264d13
+# %% ../nbs/api/42_evaluation.ipynb #ed6a9d34
 class Estimate(NamedTuple):
     "A value and its 95% interval over resampled items"
     value: float
@@ -372,7 +377,7 @@ def _resamples(n, times=2000):
 
 def _estimate(value, draws): return Estimate(float(value), *map(float, np.quantile(draws, [.025, .975])))
 
-# %% ../nbs/api/42_evaluation.ipynb #6b903b1a
+# %% ../nbs/api/42_evaluation.ipynb #21a445f8
 @dataclass(frozen=True, repr=False, eq=False)
 class SteeringCurve(Result):
     "What a steering vector, and each of its controls, does to some items and to neutral text, at each multiplier"
@@ -405,7 +410,7 @@ class SteeringCurve(Result):
         return pd.DataFrame({"name": np.array([n for n, _ in self.names], object)[v], "number": np.array([k for _, k in self.names])[v],
                              "multiplier": np.array(self.multipliers)[m], "ratio": self.ratio.ravel(), "kl": self.kl.ravel()})
 
-# %% ../nbs/api/42_evaluation.ipynb #d206138f
+# %% ../nbs/api/42_evaluation.ipynb #ffdf22b2
 def _counted(names):
     "The `names` of vectors in words, with how many there are of each"
     counts = pd.Series([n for n, _ in names]).value_counts(sort=False)
@@ -414,7 +419,7 @@ def _counted(names):
 
 def _span(multipliers): return f"{number(float(multipliers[0]))} to {number(float(multipliers[-1]))}" if len(multipliers) > 1 else "0 alone"
 
-# %% ../nbs/api/42_evaluation.ipynb #c10130a9
+# %% ../nbs/api/42_evaluation.ipynb #5c53da5d
 def _usable(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     name="vector", # which vector
@@ -426,7 +431,7 @@ def _usable(self,
 
 SteeringCurve.usable = _usable
 
-# %% ../nbs/api/42_evaluation.ipynb #dd0a3249
+# %% ../nbs/api/42_evaluation.ipynb #39e4af85
 def _range_of(curve, names, max_ratio):
     "The multipliers at which none of the vectors called `names` costs too much; the controls that say what chance gives may"
     return [m for m in curve.multipliers if all(m in curve.usable(max_ratio, n) for n in names if n not in curve.floors)]
@@ -441,7 +446,7 @@ def _change(self,
 
 SteeringCurve.change = _change
 
-# %% ../nbs/api/42_evaluation.ipynb #14583510
+# %% ../nbs/api/42_evaluation.ipynb #c5bdb713
 def _item_slopes(curve, at, multipliers):
     "For each item, least squares through its unsteered value over `multipliers`: what a unit adds to the log-odds; NaN where there is none but 0"
     m = np.where(np.isin(curve.multipliers, multipliers), curve.multipliers, 0.)
@@ -459,7 +464,7 @@ def _slope(self,
 
 SteeringCurve.slope = _slope
 
-# %% ../nbs/api/42_evaluation.ipynb #4cc783c4
+# %% ../nbs/api/42_evaluation.ipynb #4b3138c5
 def _slopes(self,
     max_ratio=1.2, # how many times as much neutral text may cost, for the vector, and for the named ones of which there is one
 ) -> pd.DataFrame: # a row for each vector: name, number, slope, low, high
@@ -474,7 +479,7 @@ def _floor(curve, max_ratio):
     over = curve.usable(max_ratio)
     return np.array([_item_slopes(curve, i, over).mean() for i, (name, _) in enumerate(curve.names) if name in curve.floors])
 
-# %% ../nbs/api/42_evaluation.ipynb #71e407ab
+# %% ../nbs/api/42_evaluation.ipynb #35a1bcad
 def _effect(self):
     "The slope as a share of the native vector's, over the multipliers that both can use; items are resampled for both together"
     at, over = self._at("native"), _range_of(self, ["vector", "native"], 1.2)
@@ -484,7 +489,24 @@ def _effect(self):
 
 SteeringCurve.effect = property(_effect)
 
-# %% ../nbs/api/42_evaluation.ipynb #e12d1ecd
+# %% ../nbs/api/42_evaluation.ipynb #26160c84
+def _at_cost(self,
+    kl=.05, # the mean divergence of the next token's distribution from that of the model not steered
+    sign=1, # 1 for positive multipliers, -1 for negative
+) -> pd.DataFrame: # a row for each vector: name, number, multiplier, change, low, high, ratio; NaN where the cost is not reached
+    "What each vector changes where it costs `kl`, between the multipliers that were tried"
+    side = [self.multipliers.index(m) for m in sorted((m for m in self.multipliers if m*sign >= 0), key=abs)]
+    rows, size, draws = [], np.abs([self.multipliers[i] for i in side]), _resamples(self.log_odds.shape[1])
+    for at, name in enumerate(self.names):
+        root = np.maximum.accumulate(np.sqrt(self.kl[at, side]))  # about linear in the multiplier
+        m = np.interp(kl**.5, root, size) if root[-1] >= kl**.5 else np.nan
+        change = np.array([np.interp(m, size, c) for c in self.change()[at][:, side]])
+        rows.append((*name, sign*m, *_estimate(change.mean(), draws @ change), np.interp(m, size, self.ratio[at, side])))
+    return pd.DataFrame(rows, columns=["name", "number", "multiplier", "change", "low", "high", "ratio"])
+
+SteeringCurve.at_cost = _at_cost
+
+# %% ../nbs/api/42_evaluation.ipynb #4650ed13
 def _judge(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     broken_ratio=2., # from where on the model counts as broken
@@ -498,26 +520,28 @@ def _judge(self,
         return (f"undecided: {len(floor)} controls are too few to say what chance gives; at least {min_controls} are wanted, "
                 "e.g. controls={'random': random_vectors(vector)}")
     slope, bar, usable = self.slope(max_ratio=max_ratio), np.quantile(floor, quantile), self.usable(max_ratio)
-    if slope.low > 0 and slope.value > bar: kind = "works"
-    else: kind = "breaks the model" if self.ratio[0].max() > broken_ratio else "does nothing"
-    return f"{kind}: {_reasons(self, slope, bar, len(floor), usable, max_ratio, quantile, broken_ratio if kind.startswith('breaks') else None)}"
+    why = _reasons(self, slope, bar, len(floor), usable, max_ratio, quantile)
+    if slope.low > 0 and slope.value > bar: return f"works: {why}"
+    return f"breaks the model: {_break(self, broken_ratio)}{why}" if self.ratio[0].max() > broken_ratio else f"does nothing: {why}"
 
 SteeringCurve.judge, SteeringCurve._floor = _judge, _floor
 SteeringCurve.verdict = property(_judge)
 
-# %% ../nbs/api/42_evaluation.ipynb #47fb2ac1
-def _reasons(curve, slope, bar, n, usable, max_ratio, quantile, broken_ratio):
+# %% ../nbs/api/42_evaluation.ipynb #b71f00dd
+def _reasons(curve, slope, bar, n, usable, max_ratio, quantile):
     "The numbers behind a verdict, in words"
-    said = []
-    if broken_ratio:
-        worst = min((m for m, r in zip(curve.multipliers, curve.ratio[0]) if r > broken_ratio), key=abs)
-        said.append(f"at multiplier {number(float(worst))} neutral text costs {number(float(curve.ratio[0][curve.multipliers.index(worst)]))} times as much, and below")
-    if len(usable) == 1: return " ".join([*said, f"no multiplier but 0 costs less than {max_ratio} times as much: try smaller ones, see multiplier_range"])
+    if len(usable) == 1: return f"no multiplier but 0 costs at most {max_ratio} times as much: try smaller ones, see multiplier_range"
+    where = "" if slope.low > 0 else " (the other way)" if slope.high < 0 else " (it may be none)"
     chance = f"{'more' if slope.value > bar else 'not more'} than the {quantile:.0%} quantile of {n} controls, {number(float(bar))}"
-    sure = "" if slope.low > 0 else " (not surely above 0)"
-    return " ".join([*said, f"a unit of multiplier adds {slope} to the log-odds{sure}, {chance}, where neutral text costs at most {max_ratio} times as much ({_span(usable)})"])
+    return f"a unit of multiplier adds {slope} to the log-odds{where}, {chance}, where neutral text costs at most {max_ratio} times as much ({_span(usable)})"
 
-# %% ../nbs/api/42_evaluation.ipynb #19960529
+
+def _break(curve, broken_ratio):
+    "Where the vector breaks the model, in words"
+    m = min((m for m, r in zip(curve.multipliers, curve.ratio[0]) if r > broken_ratio), key=abs)
+    return f"at multiplier {number(float(m))} neutral text costs {number(float(curve.ratio[0][curve.multipliers.index(m)]))} times as much; short of that, "
+
+# %% ../nbs/api/42_evaluation.ipynb #34b5bd1a
 def _numbers(self):
     "What a reader wants to see of it"
     native = {"native_slope": str(self.slope("native")), "effect": str(self.effect)} if ("native", 0) in self.names else {}
@@ -526,7 +550,7 @@ def _numbers(self):
 
 SteeringCurve.numbers = _numbers
 
-# %% ../nbs/api/42_evaluation.ipynb #71e824f5
+# %% ../nbs/api/42_evaluation.ipynb #b397dcf2
 def _bands(curve, measure):
     "For the vector and each named control of which there is one, the mean change of `measure` with its interval, and cost, at each multiplier"
     change, rows = curve.change(measure), []
@@ -543,7 +567,7 @@ def _chance(curve, measure):
     found = np.quantile(curve.change(measure)[at].mean(1), [.05, .95], axis=0), np.quantile(curve.ratio[at], [.05, .95], axis=0)
     return pd.DataFrame(np.vstack([curve.multipliers, *found]).T, columns=["multiplier", "low", "high", "ratio_low", "ratio_high"])
 
-# %% ../nbs/api/42_evaluation.ipynb #27980883
+# %% ../nbs/api/42_evaluation.ipynb #cc0b736e
 def _panel(frame, band, y, ends, band_ends, title, scale, height):
     "Lines for the names in `frame`, with a band between `ends` where there is one, over the grey `band` of chance"
     x, names = alt.X("multiplier:Q", title="multiplier", scale=alt.Scale(nice=False)), list(dict.fromkeys(frame["name"]))
@@ -556,7 +580,7 @@ def _panel(frame, band, y, ends, band_ends, title, scale, height):
     layers.append(lines.mark_line(point=True).encode(y=axis(y), strokeDash=alt.StrokeDash("name:N", title=None, sort=names, scale=alt.Scale(domain=names)), tooltip=tooltip))
     return alt.layer(*layers).properties(width=420, height=height)
 
-# %% ../nbs/api/42_evaluation.ipynb #e6040d80
+# %% ../nbs/api/42_evaluation.ipynb #3d705193
 def _chart(self,
     measure="log_odds", # or "probability"
     max_ratio=1.2, # the cost to mark
@@ -574,7 +598,7 @@ def _chart(self,
 
 SteeringCurve.chart = _chart
 
-# %% ../nbs/api/42_evaluation.ipynb #f9f2ca96
+# %% ../nbs/api/42_evaluation.ipynb #9e907550
 MULTIPLIERS = (-2., -1.5, -1., -.5, 0., .5, 1., 1.5, 2.)
 
 def _check_multipliers(multipliers):
@@ -584,7 +608,7 @@ def _check_multipliers(multipliers):
         raise ValueError(f"multipliers are numbers, 0 among them, to compare with the model not steered; {tuple(multipliers)} came.")
     return tuple(found)
 
-# %% ../nbs/api/42_evaluation.ipynb #d7f00cc2
+# %% ../nbs/api/42_evaluation.ipynb #f6484b7e
 def _check_vectors(model, vector, controls, layers, blocks):
     "Each vector as (name, number) -> the vector cut to `layers`, and the names of the floors"
     controls = controls or {}
@@ -605,13 +629,13 @@ def _cut(vector, layers):
     if odd := [l for l in layers if l not in vector]: raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, vector.layers))}.")
     return replace(vector, directions={l: vector[l] for l in layers})
 
-# %% ../nbs/api/42_evaluation.ipynb #01af1559
+# %% ../nbs/api/42_evaluation.ipynb #17b6c618
 def _unsteered_in(values, vectors, multipliers):
     "`values` (1 + steps, ...), the first not steered, as (vectors, ..., multipliers)"
     zero, steered = multipliers.index(0), values[1:].reshape(vectors, len(multipliers) - 1, *values.shape[1:])
     return np.moveaxis(np.insert(steered, zero, values[0], axis=1), 1, -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #a2c9c23b
+# %% ../nbs/api/42_evaluation.ipynb #77d2d3d5
 def steering_curve(
     model, # a loaded causal language model of transformers
     tokenizer, # its tokenizer
@@ -629,7 +653,7 @@ def steering_curve(
     multipliers, items = _check_multipliers(multipliers), list(items)
     vectors, floors = _check_vectors(model, vector, controls, layers, blocks)
     questions, report = _questions(tokenizer, items)
-    _check_fit(model, [q.ids for q in questions], "items")
+    _check_fit(model, [q.ids for q in questions], "items", [[*q.positive, *q.negative] for q in questions])
     sequences = _texts(tokenizer, texts, model)
     steps = [_Step(v, m) for v in vectors.values() for m in multipliers if m]
     odds, probability, how = _item_values(model, questions, steps, batch_size, progress, blocks)
@@ -638,7 +662,7 @@ def steering_curve(
     return SteeringCurve(Path(getattr(model, "name_or_path", "")).name or type(model).__name__, vectors["vector", 0].layers, multipliers, tuple(vectors), floors, shaped(odds),
                          shaped(probability), np.exp(shaped(loss - loss[0])), shaped(np.append(0, kl)), float(np.exp(loss[0])), {"forwards": how, **report})
 
-# %% ../nbs/api/42_evaluation.ipynb #921f48d5
+# %% ../nbs/api/42_evaluation.ipynb #81b929f1
 def multiplier_range(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -663,7 +687,7 @@ def multiplier_range(
     top = sizes[-1] if k == len(sizes) else [sizes[k-1], *finer][fits(finer)]
     return tuple(float(m) for m in np.linspace(-top, top, n))
 
-# %% ../nbs/api/42_evaluation.ipynb #31c954e0
+# %% ../nbs/api/42_evaluation.ipynb #21ad9db3
 @dataclass(frozen=True, repr=False, eq=False)
 class LayerSweep(Result):
     "What a vector does at each of some layers alone, and what it costs"
@@ -685,7 +709,7 @@ class LayerSweep(Result):
         "What a reader wants to see of it"
         return {"model": self.model, "layers": tuple(c.layers[0] for c in self.curves), "multipliers": _span(self.curves[0].multipliers), "answer": self.answer()}
 
-# %% ../nbs/api/42_evaluation.ipynb #43d84649
+# %% ../nbs/api/42_evaluation.ipynb #d3ee1b3b
 def _answer(self,
     max_ratio=1.2, # how many times as much neutral text may cost
 ) -> str: # a sentence
@@ -698,7 +722,7 @@ def _answer(self,
 
 LayerSweep.answer = _answer
 
-# %% ../nbs/api/42_evaluation.ipynb #9f0ecc47
+# %% ../nbs/api/42_evaluation.ipynb #801ed6d7
 def layer_sweep(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -718,7 +742,7 @@ def layer_sweep(
     curves = tuple(curve(l) for l in tqdm(layers, desc="layers", leave=False, disable=not progress or len(layers) == 1))
     return LayerSweep(curves[0].model, curves)
 
-# %% ../nbs/api/42_evaluation.ipynb #50c60a26
+# %% ../nbs/api/42_evaluation.ipynb #d64859f1
 def _heat_map(self,
     max_ratio=1.2, # where neutral text costs more than this, cells are crossed out
 ) -> alt.LayerChart: # a cell for each layer and multiplier
