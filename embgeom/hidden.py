@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PASSAGES', 'MIN_TEXTS', 'paired_positions', 'layer_pairs', 'HiddenAlignment', 'hidden_alignment']
 
-# %% ../nbs/api/41_hidden.ipynb #e60278e7
+# %% ../nbs/api/41_hidden.ipynb #27acd963
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import altair as alt
@@ -17,12 +18,13 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from .linalg import row_blocks, second_moments, unit_rows
-from .plots import COLORS
+from .blocks import row_blocks
+from .linalg import second_moments, unit_rows
+from .plots import COLORS, NEUTRAL
 from .results import Result
 from .steering import final_norm, find_blocks, hidden_states
 
-# %% ../nbs/api/41_hidden.ipynb #d1639cd5
+# %% ../nbs/api/41_hidden.ipynb #8bff1d9e
 PASSAGES = (
     'The road climbed slowly out of the village, past the church and the last of the farms. At the top we sat down on a wall to rest, and looked back at the smoke that rose from the chimneys.',
     'My aunt kept her letters in a wooden box under the bed. When she died we read them one by one, and learned that she had once meant to go to America with a man whom nobody remembered.',
@@ -62,14 +64,14 @@ PASSAGES = (
     'It was quite dark when they reached the inn. A woman with a lamp came out, looked at their boots, and told them that there was soup, that there was one bed, and that the horse would have to wait.',
 )
 
-# %% ../nbs/api/41_hidden.ipynb #6565f256
+# %% ../nbs/api/41_hidden.ipynb #d957cc56
 def _read_text(text, tokenizer):
     "The ids of `text`, and at which position which character is reached: {end: position}"
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ends = {end: i for i, (start, end) in enumerate(read["offset_mapping"]) if i and end > start}
     return read["input_ids"], ends
 
-# %% ../nbs/api/41_hidden.ipynb #219ef0a9
+# %% ../nbs/api/41_hidden.ipynb #7d4410fa
 def paired_positions(
     text, # what both read
     tokenizers, # the source's and the target's
@@ -88,7 +90,7 @@ def _check_fast(tokenizer):
         raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does not say where its tokens lie in the text "
                          "(return_offsets_mapping); positions cannot be paired. Load the fast one: AutoTokenizer.from_pretrained(..., use_fast=True).")
 
-# %% ../nbs/api/41_hidden.ipynb #cdfc39f2
+# %% ../nbs/api/41_hidden.ipynb #8cdfcde5
 MIN_TEXTS = 10 # fewer texts than this give no standard error worth the name
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Reading:
     @property
     def lengths(self): return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
 
-# %% ../nbs/api/41_hidden.ipynb #d5206810
+# %% ../nbs/api/41_hidden.ipynb #83562ebe
 def _check_texts(texts):
     "`texts` as a list of strings"
     texts = [texts] if isinstance(texts, str) else list(texts)
@@ -125,13 +127,22 @@ def _pair_texts(texts, tokenizers):
     positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1))
     return _Reading(ids, positions, np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept]))
 
-# %% ../nbs/api/41_hidden.ipynb #a15d40e1
+# %% ../nbs/api/41_hidden.ipynb #286a141c
 def _read_states(model, ids, positions, layers, batch_size, progress=False):
-    "The states (n, d) behind each of `layers`, at `positions` of the texts `ids`, in float32"
-    parts = [[] for _ in layers]
-    for found, where in zip(hidden_states(model, None, ids, sorted(set(layers)), batch_size=batch_size, progress=progress), positions):
-        for part, layer in zip(parts, layers): part.append(found[layer][where])
-    return [torch.as_tensor(np.concatenate(p)) for p in parts]
+    "layer -> states (n, d) behind each of `layers`, at `positions` of the texts `ids`, in float32; behind -1 are the token embeddings"
+    wanted = sorted(set(layers) - {-1})
+    parts = {layer: [] for layer in wanted}
+    if wanted:
+        for found, where in zip(hidden_states(model, None, ids, wanted, batch_size=batch_size, progress=progress), positions):
+            for layer in wanted: parts[layer].append(found[layer][where])
+    states = {layer: torch.as_tensor(np.concatenate(p)) for layer, p in parts.items()}
+    return states | ({-1: _embedded(model, ids, positions)} if -1 in layers else {})
+
+
+def _embedded(model, ids, positions):
+    "The token embeddings (n, d) at `positions` of the texts `ids`"
+    table, tokens = model.get_input_embeddings(), np.concatenate([np.array(i)[p] for i, p in zip(ids, positions)])
+    with torch.no_grad(): return table(torch.as_tensor(tokens, device=table.weight.device)).float().cpu()
 
 
 def _normed(norm, states, block=4096):
@@ -139,7 +150,7 @@ def _normed(norm, states, block=4096):
     where = next(norm.module.parameters(), states)
     with torch.no_grad(): return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu() for b in row_blocks(len(states), block)])
 
-# %% ../nbs/api/41_hidden.ipynb #078888d2
+# %% ../nbs/api/41_hidden.ipynb #f420e21c
 def layer_pairs(
     n_source, # blocks of the source
     n_target, # blocks of the target
@@ -149,18 +160,18 @@ def layer_pairs(
     at = lambda i, n: (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
     return [(at(i, n_source), at(i, n_target)) for i in range(few)]
 
-# %% ../nbs/api/41_hidden.ipynb #3cbfea41
+# %% ../nbs/api/41_hidden.ipynb #b99d0301
 def _check_layers(layers, n_source, n_target):
-    "`layers` as a list of pairs of blocks that there are; by relative depth where None"
-    if layers is None: return layer_pairs(n_source, n_target)
+    "`layers` as a list of pairs of layers that there are; the embeddings, and blocks by relative depth, where None"
+    if layers is None: return [(-1, -1), *layer_pairs(n_source, n_target)]
     pairs = [tuple(p) if isinstance(p, (tuple, list)) else p for p in (layers.items() if isinstance(layers, Mapping) else layers)]
     if not pairs or any(not isinstance(p, tuple) or len(p) != 2 for p in pairs):
         raise ValueError(f"layers is a list of pairs (block of the source, block of the target), such as [(0, 0), (11, 5)]; {layers!r} came.")
-    if odd := [p for p in pairs if not (-n_source <= p[0] < n_source and -n_target <= p[1] < n_target)]:
-        raise ValueError(f"The source has blocks 0 to {n_source - 1} and the target 0 to {n_target - 1}; layers asks for {odd[0]}.")
-    return sorted((s % n_source, t % n_target) for s, t in pairs)
+    if odd := [p for p in pairs if not (-1 <= p[0] < n_source and -1 <= p[1] < n_target)]:
+        raise ValueError(f"The source has blocks 0 to {n_source - 1} and the target 0 to {n_target - 1}, and -1 stands for the embeddings; layers asks for {odd[0]}.")
+    return sorted(pairs)
 
-# %% ../nbs/api/41_hidden.ipynb #31bbe072
+# %% ../nbs/api/41_hidden.ipynb #588954b3
 def _law_matrices(mapping, laws, d_source, d_target, device=None):
     "{law: matrix (d_source, d_target)} of `mapping`"
     wanted = f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of {d_target} (the target's)"
@@ -182,7 +193,7 @@ def _check_mapping(mapping, laws):
     if odd := [law for law in laws if law not in mapping.laws]: raise ValueError(f"The mapping has the laws {', '.join(mapping.laws)}; {odd[0]!r} was asked for.")
     return laws
 
-# %% ../nbs/api/41_hidden.ipynb #2be7232e
+# %% ../nbs/api/41_hidden.ipynb #b69e6b5d
 @dataclass(frozen=True)
 class _Sums:
     "Sums over n positions of xx', xy', |y|^2, x and y"
@@ -208,7 +219,7 @@ class _Sums:
         return _Sums(self.n, self.xx - torch.outer(self.x, p) - torch.outer(p, self.x - self.n*p), self.xy - torch.outer(self.x, q) - torch.outer(p, self.y - self.n*q),
                      self.yy - (2*self.y - self.n*q) @ q, self.x - self.n*p, self.y - self.n*q)
 
-# %% ../nbs/api/41_hidden.ipynb #02340aab
+# %% ../nbs/api/41_hidden.ipynb #f3e7713b
 def _loss(W, sums):
     "The sum of |y - xW|^2"
     return sums.yy - 2*(W*sums.xy).sum() + (W*(sums.xx @ W)).sum()
@@ -223,7 +234,7 @@ def _ridge(sums, alpha):
     "The matrix W (d_source, d_target) with the least |y - xW|^2 + `alpha` (mean diagonal of xx') |W|^2"
     xx = sums.xx.clone()
     xx.diagonal().add_(alpha*sums.xx.diagonal().mean())
-    return torch.linalg.solve(xx, sums.xy)
+    return torch.cholesky_solve(sums.xy, torch.linalg.cholesky(xx))
 
 
 def _rotation(sums):
@@ -231,7 +242,7 @@ def _rotation(sums):
     u, _, v = torch.linalg.svd(sums.xy, full_matrices=False)
     return u @ v * _scale(u @ v, sums)
 
-# %% ../nbs/api/41_hidden.ipynb #a5916c4c
+# %% ../nbs/api/41_hidden.ipynb #5cf910a8
 def _best_alpha(train, held, alphas):
     "That of `alphas` whose map, fitted on `train` without `held`, does best on `held`"
     if len(alphas) == 1: return alphas[0]
@@ -249,22 +260,26 @@ def _fold_maps(folds, own, laws, alphas):
     states = {"ridge on states": (_ridge(about, alpha), 1.), "rotation on states": (_rotation(about), 1.)}
     return train.means, {law: (W, _scale(W, about)) for law, W in laws.items()} | states
 
-# %% ../nbs/api/41_hidden.ipynb #eaf3e0f8
+# %% ../nbs/api/41_hidden.ipynb #7dae96f1
 def _cosines(z, y):
-    "The cosine of each row of `z` with that of `y` (n,), and mean and spread of their mean when rows are paired at random"
-    u, v = unit_rows(z), unit_rows(y)
-    p, q, n = u.mean(0), v.mean(0), len(u)
-    m = second_moments(u - p, v - q)
-    return (u*v).sum(1).cpu().numpy(), float(p @ q), float((m.source*m.target).sum()/(n - 1))**.5/n
+    "The cosine of each row of `z` with that of `y` (n,)"
+    return torch.nn.functional.cosine_similarity(z, y, dim=1, eps=1e-300)
 
-# %% ../nbs/api/41_hidden.ipynb #d6e1205c
+
+def _unpaired(u, v):
+    "Mean and spread of the mean cosine over all ways to pair the unit rows `u` and `v`"
+    p, q, n = u.mean(0), v.mean(0), len(u)
+    a, b = u - p, v - q
+    return float(p @ q), float(((a.T @ a)*(b.T @ b)).sum()/(n - 1))**.5/n
+
+# %% ../nbs/api/41_hidden.ipynb #8005b1e0
 def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
     left = (t.sum() - t)/(b.sum() - b)
     return t.sum()/b.sum(), float(np.sqrt((len(t) - 1)/len(t) * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/41_hidden.ipynb #bf217071
+# %% ../nbs/api/41_hidden.ipynb #fca19481
 @dataclass(frozen=True)
 class _Layer:
     "The states of one pair of layers, and of each fold the means and maps found on the others"
@@ -275,17 +290,18 @@ class _Layer:
     means: list # of each fold
     maps: list # of each fold: {name: (matrix, scale)}
 
+    @cached_property
     def centered(self):
         "Both sides less the means"
         return [m - torch.stack([means[side] for means in self.means])[self.fold] for side, m in enumerate((self.x, self.y))]
 
     def carried(self, name):
         "The centred source states, carried by the map `name` of their fold, and the scale of each (n, 1)"
-        out, x = torch.empty_like(self.y), self.centered()[0]
+        out, x = torch.empty_like(self.y), self.centered[0]
         for f, maps in enumerate(self.maps): out[self.fold == f] = x[self.fold == f] @ maps[name][0]
         return out, out.new_tensor([maps[name][1] for maps in self.maps])[self.fold][:, None]
 
-# %% ../nbs/api/41_hidden.ipynb #b035dc80
+# %% ../nbs/api/41_hidden.ipynb #0bd34bad
 def _fit_layer(x, y, text, fold, laws, alphas):
     "The `_Layer` of the states `x` and `y`, whose positions are in the fold `fold`"
     x, y = x.double(), y.double()
@@ -293,36 +309,36 @@ def _fit_layer(x, y, text, fold, laws, alphas):
     means, maps = zip(*(_fold_maps(sums, f, laws, alphas) for f in range(len(sums))))
     return _Layer(x, y, text, fold, list(means), list(maps))
 
-# %% ../nbs/api/41_hidden.ipynb #090b19d0
+# %% ../nbs/api/41_hidden.ipynb #1a43bdbc
 def _measure(layer, name, law=None):
     "The figures of the map `name`, whose matrix is `law` if it is a law"
-    (z, scale), y = layer.carried(name), layer.centered()[1]
+    (z, scale), y = layer.carried(name), layer.centered[1]
     whole = layer.x @ law if law is not None else z + layer.y - y  # a map fitted on states adds the mean it found
-    raw, raw_null, _ = _cosines(whole, layer.y)
-    cosines, null, null_std = _cosines(z, y)
-    mean, stderr = _over_texts(cosines, np.ones(len(cosines)), layer.text)
-    squares = [m.square().sum(1).cpu().numpy() for m in (y - scale*z, y)]
-    loss, r2_stderr = _over_texts(*squares, layer.text)
-    return dict(law=name, fitted_on="states" if law is None else "unembeddings", cosine=raw.mean(), cosine_null=raw_null, cosine_centered=mean, stderr=stderr,
+    null, null_std = _unpaired(unit_rows(z), unit_rows(y))
+    cosines, n = _cosines(z, y).cpu().numpy(), len(y)
+    mean, stderr = _over_texts(cosines, np.ones(n), layer.text)
+    loss, r2_stderr = _over_texts(*(m.square().sum(1).cpu().numpy() for m in (y - scale*z, y)), layer.text)
+    return dict(law=name, fitted_on="states" if law is None else "unembeddings", cosine=float(_cosines(whole, layer.y).mean()),
+                cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(layer.y).mean(0)), cosine_centered=mean, stderr=stderr,
                 null=null, null_std=null_std, r2=1 - loss, r2_stderr=r2_stderr)
 
-# %% ../nbs/api/41_hidden.ipynb #71dfbef7
+# %% ../nbs/api/41_hidden.ipynb #03ca9377
 def _shuffled(layer, matrices):
     "Mean and spread of the centred cosine over `matrices` that were fitted on shuffled tokens"
     if not matrices: return dict(shuffled=np.nan, shuffled_std=np.nan)
-    x, y = layer.centered()
-    found = [_cosines(x @ W, y)[0].mean() for W in matrices]
+    x, y = layer.centered
+    found = [float(_cosines(x @ W, y).mean()) for W in matrices]
     return dict(shuffled=np.mean(found), shuffled_std=np.std(found, ddof=1) if len(found) > 1 else np.nan)
 
 
 def _layer_rows(x, y, reading, fold, laws, nulls, alphas):
     "A row of figures for each map at one pair of layers"
     layer = _fit_layer(x, y, reading.text, fold, laws, alphas)
-    spectrum = torch.linalg.eigvalsh(_Sums.of(layer.centered()[1], layer.y[:, :1]).xx)
+    variance = torch.linalg.eigvalsh(layer.centered[1].T @ layer.centered[1])
     rows = [_measure(layer, name, laws.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
-    return [r | dict(first_direction=float(spectrum[-1]/spectrum.sum())) for r in rows]
+    return [r | dict(first_direction=float(variance[-1]/variance.sum())) for r in rows]
 
-# %% ../nbs/api/41_hidden.ipynb #bf3384eb
+# %% ../nbs/api/41_hidden.ipynb #6b2f05e3
 @dataclass(frozen=True, repr=False)
 class HiddenAlignment(Result):
     "How well maps carry hidden states from one model to another, layer by layer"
@@ -332,7 +348,7 @@ class HiddenAlignment(Result):
     n_positions: int # positions at which both models' tokens end
     source_positions: int # tokens of the source, without the first of each text
     target_positions: int # tokens of the target, likewise
-    layers: tuple # (source block, target block)
+    layers: tuple # (source block, target block); -1 for the token embeddings
     laws: tuple # of the mapping
     frame: pd.DataFrame # a row for each pair of layers, norm and map
 
@@ -355,31 +371,33 @@ class HiddenAlignment(Result):
 
     def _repr_html_(self): return super()._repr_html_() + f"<p>{self.text.replace(chr(10), '<br>')}</p>"
 
-# %% ../nbs/api/41_hidden.ipynb #fd37c258
+# %% ../nbs/api/41_hidden.ipynb #90784a92
 def _chance(frame):
     "How far from `null` chance goes: the larger of the two spreads, with the error"
     return np.hypot(frame.stderr, frame[["null_std", "shuffled_std"]].max(axis=1))
 
 
-def _best_law(frame, laws):
-    "The law with the largest mean centred cosine over layers"
-    return frame[frame.fitted_on == "unembeddings"].groupby("law").cosine_centered.mean().loc[list(laws)].idxmax()
+def _by_depth(frame):
+    "The centred cosines of one law at the embeddings and behind the first and the last block of the target, in words"
+    blocks = frame.layer_target[frame.layer_target >= 0]
+    names = {-1: "at the embeddings"} | {l: f"behind block {l}" for l in (blocks.min(), blocks.max())}
+    return ", ".join(f"{c:.2f} {names[l]}" for l, c in zip(frame.layer_target, frame.cosine_centered) if l in names)
 
 
 def _verdict(result, norm, share, errors):
-    "What was found, in one or two sentences"
+    "What was found, in a few sentences"
     frame = result.frame[result.frame.norm == norm]
     if frame.empty: raise ValueError(f"norm is one of {', '.join(dict.fromkeys(result.frame.norm))}; {norm!r} came.")
-    ceiling = frame[frame.law == "ridge on states"].cosine_centered.to_numpy()
-    best = f"a ridge map fitted on states of other texts reaches {ceiling[0]:.2f} at the first layer and {ceiling[-1]:.2f} at the last"
-    where = f"{result.source} -> {result.target}, {norm} the final norm: "
-    if not result.laws: return f"{where}{best}."
-    law = _best_law(frame, result.laws)
-    own = frame[frame.law == law]
+    ridge = frame[frame.law == "ridge on states"]
+    words = f"{result.source} -> {result.target}, {norm} the final norm: a ridge map fitted on states of other texts reaches a centred cosine of {_by_depth(ridge)}"
+    if not result.laws: return f"{words}."
+    blocks = frame[frame.layer_target >= 0]
+    law = blocks[blocks.law.isin(result.laws)].groupby("law").cosine_centered.mean().idxmax()
+    own = blocks[blocks.law == law]
     above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
-    close = above & (own.cosine_centered.to_numpy() >= share*ceiling)
-    return (f"{where}{best}; the best law on average, {law}, {own.cosine_centered.iloc[0]:.2f} and {own.cosine_centered.iloc[-1]:.2f}. "
-            f"It is above chance in {above.sum()} of {len(own)} layers, and reaches {share:.0%} of the ridge map in {_which(close)}.")
+    close = above & (own.cosine_centered.to_numpy() >= share*ridge.cosine_centered[ridge.layer_target >= 0].to_numpy())
+    return (f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}. The law is above chance behind {_which(above)} blocks, "
+            f"and reaches {share:.0%} of the ridge map behind {_which(close)}.")
 
 
 def _which(there):
@@ -388,7 +406,7 @@ def _which(there):
     if k in (0, n): return f"{'all' if k else 'none'} of {n}"
     return f"the last {k} of {n}" if there[-k:].all() else f"{k} of {n}"
 
-# %% ../nbs/api/41_hidden.ipynb #2a22186d
+# %% ../nbs/api/41_hidden.ipynb #b0b1753f
 def _by_layer(result, value):
     "The chart of `value` by depth"
     titles = {"cosine_centered": "cosine of centred states", "r2": "R², centred", "cosine": "cosine of states as they are"}
@@ -400,7 +418,7 @@ def _by_layer(result, value):
     columns = ["layer_source", "layer_target", "depth", "panel", "law", "fitted_on", "value", "low", "high", "null_low", "null_high"]
     names = [*result.laws, "ridge on states", "rotation on states"]
     base = alt.Chart(frame[columns].round(4), width=270, height=240).encode(x=alt.X("depth:Q", title="share of the layers passed", axis=alt.Axis(format="%")))
-    return _drawn(base, names, [*COLORS[:len(result.laws)], "#000000", "#777777"], titles[value], value, result)
+    return _drawn(base, names, [*COLORS[:len(result.laws)], "#000000", NEUTRAL], titles[value], value, result)
 
 
 def _drawn(base, names, colors, title, value, result):
@@ -417,7 +435,7 @@ def _drawn(base, names, colors, title, value, result):
     return alt.layer(*parts).facet(column=alt.Column("panel:N", sort="descending", title=None)).properties(
         title=alt.TitleParams(text[0], subtitle="solid: laws fitted on unembeddings; dashed: fitted on states; rules: ± 2 errors; grey: chance", anchor="start"), description=text[0])
 
-# %% ../nbs/api/41_hidden.ipynb #e9f38e88
+# %% ../nbs/api/41_hidden.ipynb #2bd4bfd7
 def _name(model):
     "What to call a loaded `model`"
     return Path(getattr(model, "name_or_path", "") or type(model).__name__).name
@@ -439,13 +457,15 @@ def _tokenizers(tokenizers, models):
     return tokenizers, tokenizers
 
 
-def _check_lengths(reading, models):
-    "Refuse texts that a model cannot read whole"
+def _check_ids(reading, models):
+    "Refuse texts that a model cannot read"
     for name, model, ids in zip(("source", "target"), models, reading.ids):
+        highest, rows = max(map(max, ids)), len(model.get_input_embeddings().weight)
+        if highest >= rows: raise ValueError(f"The {name}'s tokenizer gives the id {highest:,}, and the model knows {rows:,} tokens: it is the tokenizer of another model.")
         longest, most = max(map(len, ids)), getattr(model.config, "max_position_embeddings", None)
         if most and longest > most: raise ValueError(f"The {name} reads at most {most} tokens at once, and a text has {longest}. Cut the texts into shorter passages.")
 
-# %% ../nbs/api/41_hidden.ipynb #d681937e
+# %% ../nbs/api/41_hidden.ipynb #fce258e7
 def _folds(text, n, random_state):
     "The fold of each position: the texts are dealt into `n` at random"
     count = text.max() + 1
@@ -459,7 +479,7 @@ def _check_norms(norms):
     if not norms or set(norms) - {"before", "after"}: raise ValueError(f"norms are 'before' and 'after' the final norm, or one of them; {norms!r} came.")
     return norms
 
-# %% ../nbs/api/41_hidden.ipynb #8cda9354
+# %% ../nbs/api/41_hidden.ipynb #bc0d8345
 def _mappings(mapping, null_mapping):
     "Both as one list, the mapping first"
     nulls = [] if null_mapping is None else list(null_mapping) if isinstance(null_mapping, (list, tuple)) else [null_mapping]
@@ -474,7 +494,7 @@ def _result(models, reading, pairs, laws, frame, n_target):
     frame = frame[first + [c for c in frame if c not in first]]
     return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), laws, frame)
 
-# %% ../nbs/api/41_hidden.ipynb #91191c80
+# %% ../nbs/api/41_hidden.ipynb #0dbc0371
 def hidden_alignment(
     source, # a loaded model, whose states are carried
     target, # a loaded model, to whose states they are carried
@@ -483,10 +503,10 @@ def hidden_alignment(
     mapping=None, # a map from source to target with `transform(rows, law=...)` and `laws`, such as an `Emb2Emb` fitted on unembeddings
     laws=None, # which of its laws; all where None
     null_mapping=None, # the same kind of map, or a list of them, fitted on shuffled tokens
-    layers=None, # pairs (block of the source, block of the target); those of `layer_pairs` where None
+    layers=None, # pairs (block of the source, block of the target); -1 stands for the embeddings; these and `layer_pairs` where None
     norms=("before", "after"), # states as they are, or after the models' final norms
     folds=5, # parts of the texts; each is measured with what was found on the others
-    alphas=(1e-3, 1e-2, 1e-1, 1.), # ridges to choose from, relative to the mean diagonal of xx'
+    alphas=(1e-2, 1e-1, 1.), # ridges to choose from, relative to the mean diagonal of xx'
     batch_size=8, # texts at a time
     block_size=None, # pairs of layers at a time; as many as fit in a gigabyte where None
     device=None, # where the products are computed; the models stay where they are
@@ -499,12 +519,13 @@ def hidden_alignment(
     pairs, widths = _check_layers(layers, *depths), [len(e.gain) for e in ends]
     matrices = [_law_matrices(m, laws, *widths, device) for m in _mappings(mapping, null_mapping)]
     reading = _pair_texts(PASSAGES if texts is None else texts, _tokenizers(tokenizers, models))
-    _check_lengths(reading, models)
+    _check_ids(reading, models)
     fold, rows = _folds(reading.text, folds, random_state), []
     size = block_size or max(1, 2**28//(len(reading.text)*sum(widths)))  # numbers of 4 bytes
     for block in tqdm(row_blocks(len(pairs), size), desc="Hidden alignment", leave=False, disable=not progress or size >= len(pairs)):
         sides = [_read_states(*side, layers, batch_size, progress) for *side, layers in zip(models, reading.ids, reading.positions, zip(*pairs[block]))]
-        for (s, t), *states in zip(pairs[block], *sides):
+        for s, t in pairs[block]:
+            states = sides[0][s], sides[1][t]
             for norm in norms:
                 x, y = (m.to(device) for m in (states if norm == "before" else map(_normed, ends, states)))
                 found = _layer_rows(x, y, reading, fold, matrices[0], matrices[1:], alphas)
