@@ -113,8 +113,9 @@ def pearson(
     m, x, y = len(x), x - x.mean(), y - y.mean()
     xx, yy, xy = x @ x, y @ y, x @ y
     part = (m-1)/m  # taking one value away moves the mean too
-    left = (xy - x*y/part) / np.sqrt(np.maximum(xx - x*x/part, 0)*np.maximum(yy - y*y/part, 0))
-    return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
+    with np.errstate(divide="ignore", invalid="ignore"):  # no error where without one token there is nothing to correlate
+        left = (xy - x*y/part) / np.sqrt(np.maximum(xx - x*x/part, 0)*np.maximum(yy - y*y/part, 0))
+        return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
 # %% ../nbs/api/01_linalg.ipynb #dccf0709
 _STRIDE = 16
@@ -155,12 +156,12 @@ def _table(matrix, metric, single, device, block=1024):
 # %% ../nbs/api/01_linalg.ipynb #fb4fd8a6
 def _score_block(table, a, b, out=None):
     "Scores of the places `a` of the table with the places of the slice `b`, by one product (into `out`); -inf for a row with itself"
-    x, y = table.rows[a], table.rows[b]
-    if not isinstance(x, np.ndarray): scores = (x @ y.T).cpu().numpy()
-    else: scores = np.matmul(x, y.T, out=None if out is None else out[:len(x)*len(y)].reshape(len(x), len(y)))
+    x, y, half = table.rows[a], table.rows[b], table.half_squares
+    if isinstance(x, np.ndarray): scores = np.matmul(x, y.T, out=None if out is None else out[:len(x)*len(y)].reshape(len(x), len(y)))
+    else: scores, half = x @ y.T, torch.as_tensor(half, device=x.device)
     if table.metric == "euclidean":
-        scores -= table.half_squares[a][:, None]
-        scores -= table.half_squares[b]
+        scores -= half[a][:, None]
+        scores -= half[b]
     places = np.arange(a.start, a.stop) if isinstance(a, slice) else a
     own = np.flatnonzero((places >= b.start) & (places < b.stop))
     scores[own, places[own] - b.start] = -np.inf
@@ -194,7 +195,8 @@ class _Candidates:
     def limit(self, rows, scores, rank):
         "Set thresholds for the slice `rows`, below which lie all but `rank` of each one's `scores`"
         place = scores.shape[1] - rank
-        self.thresholds[rows] = np.partition(scores, place, axis=1)[:, place] - self.margin
+        if isinstance(scores, np.ndarray): self.thresholds[rows] = np.partition(scores, place, axis=1)[:, place] - self.margin
+        else: self.thresholds[rows] = scores.topk(rank, dim=1).values[:, -1].cpu().numpy() - self.margin
 
     def add(self, rows, columns, packed):
         "Put candidates down for `rows`, which do not fall: places of the table in `columns`, and their scores as `packed`"
@@ -215,16 +217,24 @@ class _Candidates:
         keys.sort(axis=1)
         return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
 
+# %% ../nbs/api/01_linalg.ipynb #8690c9a3
+def _above(scores, limits, across):
+    "Where in the tile `scores` one is above its row's limit, or its column's in `across` (if not None), and these scores"
+    here = isinstance(scores, np.ndarray)
+    limits, across = ([v if here or v is None else torch.as_tensor(v, device=scores.device) for v in (limits, across)])
+    passes = scores > limits[:, None]
+    if across is not None: passes |= scores > across
+    hit = np.flatnonzero(passes) if here else passes.flatten().nonzero()[:, 0]
+    score = scores.ravel()[hit]
+    return (hit, score) if here else (hit.cpu().numpy(), score.cpu().numpy())
+
 # %% ../nbs/api/01_linalg.ipynb #55b2f48b
 def _sift_tile(candidates, scores, rows, columns, both):
     "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of the table; and the other way round, if `both`"
     width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
-    passes = scores > limits[:, None]
-    if both: passes |= scores > across
-    hit = np.flatnonzero(passes)
+    hit, score = _above(scores, limits, across)
     row = hit // width
     column = hit - row*width
-    score = scores.ravel().take(hit)
     packed = (score.astype(np.float64)*-candidates.scale).astype(np.int64) << candidates.bits
     if not both: return candidates.add(row + rows.start, column + columns.start, packed)
     kept = np.flatnonzero(score > limits[row])
