@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MANY', 'KEEPABLE', 'FEW', 'LoadReport', 'load_space']
 
-# %% ../nbs/api/20_loading.ipynb #bb95d58d
+# %% ../nbs/api/20_loading.ipynb #aafa7888
 import json
 import re
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from .tensors import (
     FIRST, LocalFile, gguf_matrix, gguf_table, module_matrix, pickle_table, present, safetensors_matrix, safetensors_table, tensor_matrix)
 from .vocab import TokenKeys, is_reserved, token_keys
 
-# %% ../nbs/api/20_loading.ipynb #28a91dd9
+# %% ../nbs/api/20_loading.ipynb #2d082065
 @dataclass(frozen=True)
 class _Checkpoint:
     "A checkpoint on this machine or on the hub"
@@ -59,14 +59,14 @@ def _parts(filename):
     found = re.fullmatch(r"(.*-)\d{5}-of-(\d{5})\.gguf", filename)
     return [f"{found[1]}{i + 1:05}-of-{found[2]}.gguf" for i in range(int(found[2]))] if found else [filename]
 
-# %% ../nbs/api/20_loading.ipynb #e36c075a
+# %% ../nbs/api/20_loading.ipynb #2cd64db1
 def _local(folder, only=None, name=None):
     "The checkpoint in the local `folder`"
     folder = Path(folder)
     file = lambda f: p if (p := folder/f).is_file() else None
     return _Checkpoint(name or str(folder/(only or "")), folder, file, lambda f: LocalFile(folder/f) if file(f) else None, only=only)
 
-# %% ../nbs/api/20_loading.ipynb #e736b1e4
+# %% ../nbs/api/20_loading.ipynb #bc8c8750
 def _large_on_hub(repo, filename, commit, token, offline):
     "The file of weights `filename` on the hub, or None"
     known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=commit)
@@ -78,7 +78,7 @@ def _large_on_hub(repo, filename, commit, token, offline):
         path = whole_file(repo, filename, commit, token, offline)
         return path and LocalFile(path)
 
-# %% ../nbs/api/20_loading.ipynb #a9599745
+# %% ../nbs/api/20_loading.ipynb #413be15c
 _CONFIG, _TOKENIZER_FIRST = ("config.json",), ("tokenizer_config.json", "tokenizer.json", "config.json")
 _ANY = (".gitattributes", "README.md", "config.json")
 
@@ -86,6 +86,9 @@ def _on_hub(repo, first=_CONFIG, revision=None, token=None, only=None):
     "The checkpoint `repo` on the hub; the first of its files `first` that there is tells the commit"
     offline = not is_reachable()
     name, path = next(((f, p) for f in first if (p := whole_file(repo, f, revision, token, offline))), (None, None))
+    if path is None and only:
+        raise FileNotFoundError(f"{repo!r} on the hub has none of {', '.join(first)}, so which version is meant cannot be told. Download the file "
+                                f"(hf download {repo} {only}) and give its path.")
     if path is None:
         raise FileNotFoundError(f"The model {repo!r} on the hub has no {first[0]}, so it is not a checkpoint of transformers. If it holds GGUF files, name one: "
                                 f"load_space('{repo}/file.gguf', ...).")
@@ -93,7 +96,7 @@ def _on_hub(repo, first=_CONFIG, revision=None, token=None, only=None):
     return _Checkpoint(f"{repo}/{only}" if only else repo, path.parent, lambda f: path if f == name else whole_file(repo, f, commit, token, offline),
                        lambda f: _large_on_hub(repo, f, commit, token, offline), commit, only)
 
-# %% ../nbs/api/20_loading.ipynb #a5c223d4
+# %% ../nbs/api/20_loading.ipynb #c9789c6a
 _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 
 def _in_folder(folder):
@@ -117,7 +120,7 @@ def _checkpoint(model, first=_CONFIG, revision=None, token=None):
     if len(parts) == 3: return _on_hub("/".join(parts[:2]), _ANY, revision, token, parts[2])
     return _on_hub(str(model), first, revision, token)
 
-# %% ../nbs/api/20_loading.ipynb #ebb52ab9
+# %% ../nbs/api/20_loading.ipynb #74c32cf4
 @contextmanager
 def _quiet():
     "Silence the chatter of `transformers`: what matters is reported or raised"
@@ -126,7 +129,7 @@ def _quiet():
     try: yield
     finally: transformers.logging.set_verbosity(before)
 
-# %% ../nbs/api/20_loading.ipynb #e629a9b9
+# %% ../nbs/api/20_loading.ipynb #95c8abfa
 def _config(checkpoint):
     "The config of `checkpoint`"
     path = checkpoint.need("config.json", ", so it is not a checkpoint of transformers. Give the folder, or the name on the hub, of one.")
@@ -139,19 +142,19 @@ def _config(checkpoint):
             raise ValueError(f"transformers {transformers.__version__} cannot read the config of {checkpoint.name} (model_type {kind!r}): {error} "
                              "If the model brings its own code, load it yourself and pass the loaded model, or name the tensor: tensor='...'.") from None
 
-# %% ../nbs/api/20_loading.ipynb #f14c96e5
+# %% ../nbs/api/20_loading.ipynb #c3379607
 def _on_meta(make, config):
     "A model without contents: what `make` builds from `config` on the meta device"
     config._attn_implementation = "eager"  # the others may want packages that are not here, and nothing is computed
     with _quiet(), torch.device("meta"): return make(config)
 
-# %% ../nbs/api/20_loading.ipynb #36963cf7
+# %% ../nbs/api/20_loading.ipynb #8c1a35bd
 def _declared_class(config):
     "The class that `config` says the checkpoint was saved from, or None"
     names = getattr(config, "architectures", None) or [""]
     return getattr(transformers, names[0] or "-", None)
 
-# %% ../nbs/api/20_loading.ipynb #c4227dfd
+# %% ../nbs/api/20_loading.ipynb #45c8a8c0
 _WITH_HEAD = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModelForImageTextToText")
 
 def _head_class(config):
@@ -161,7 +164,7 @@ def _head_class(config):
     for auto in (getattr(transformers, name) for name in _WITH_HEAD):
         if type(config) in auto._model_mapping: return auto.from_config
 
-# %% ../nbs/api/20_loading.ipynb #098663cd
+# %% ../nbs/api/20_loading.ipynb #f421b0c4
 def _architecture(config, role, name):
     "The model of `config` on the meta device, of a class that has the matrix of `role`"
     declared = _declared_class(config)
@@ -173,7 +176,7 @@ def _architecture(config, role, name):
                          'Its token embeddings are there with role="input".')
     return _on_meta(make, config)
 
-# %% ../nbs/api/20_loading.ipynb #c590c610
+# %% ../nbs/api/20_loading.ipynb #05698d39
 def _module(model, role):
     "The module that holds the matrix of `role`, or None"
     try: return model.get_input_embeddings() if role == "input" else model.get_output_embeddings()
@@ -190,7 +193,7 @@ def _weight(model, role, name):
                          "read or write tokens can be compared." + (f" It has these tables: {', '.join(tables[:6])}; name one by tensor='...'." if tables else ""))
     return weight
 
-# %% ../nbs/api/20_loading.ipynb #08397873
+# %% ../nbs/api/20_loading.ipynb #bfd39a67
 def _names(model, role, weight):
     "The names of `weight` in `model`, that of `role` itself first"
     names = [n for n, p in model.named_parameters(remove_duplicate=False) if p is weight]
@@ -203,7 +206,7 @@ def _is_tied(model):
     first, last = (getattr(_module(model, role), "weight", None) for role in ("input", "output"))
     return None if last is None else first is last
 
-# %% ../nbs/api/20_loading.ipynb #90191440
+# %% ../nbs/api/20_loading.ipynb #be0690d6
 _SINGLE, _INDEX = ("model.safetensors", "pytorch_model.bin"), ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def _no_weights(checkpoint):
@@ -211,7 +214,7 @@ def _no_weights(checkpoint):
     return FileNotFoundError(f"{checkpoint.name} has no {' or '.join((_SINGLE[0], _INDEX[0], _SINGLE[1]))}" + (f", only {found[0]}" if found else "") +
                              ". Convert it: AutoModel.from_pretrained(...).save_pretrained('folder'); or give a single file of weights.")
 
-# %% ../nbs/api/20_loading.ipynb #6705214d
+# %% ../nbs/api/20_loading.ipynb #42fb190b
 def _from_index(checkpoint, path):
     "Stored name -> file name, from the index at `path`"
     try: table = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
@@ -237,7 +240,7 @@ def _stored(checkpoint):
         if path := checkpoint.file(index): return _from_index(checkpoint, path)
     raise _no_weights(checkpoint)
 
-# %% ../nbs/api/20_loading.ipynb #8a8ca104
+# %% ../nbs/api/20_loading.ipynb #25c9e2d6
 def _renamed(model, stored):
     "name in `model` -> stored name, by the renaming rules that `transformers` has for old checkpoints"
     try:
@@ -248,7 +251,7 @@ def _renamed(model, stored):
     meta = model.state_dict()
     return {rename_source_key(key, rules, [], model.base_model_prefix, meta)[0]: key for key in stored}
 
-# %% ../nbs/api/20_loading.ipynb #11858f69
+# %% ../nbs/api/20_loading.ipynb #f5d402f7
 def _all_stored(model, names, stored):
     "Which `stored` names hold the parameter that `model` knows by `names`, the likeliest first"
     prefix = model.base_model_prefix
@@ -258,7 +261,7 @@ def _all_stored(model, names, stored):
     renamed = _renamed(model, stored)
     return [renamed[name] for name in names if name in renamed]
 
-# %% ../nbs/api/20_loading.ipynb #b27cc517
+# %% ../nbs/api/20_loading.ipynb #f5f4f2c4
 def _find_tensor(model, role, names, stored, name):
     "The stored names of the matrix, or an error that says what is there"
     if found := _all_stored(model, names, stored): return found
@@ -267,7 +270,7 @@ def _find_tensor(model, role, names, stored, name):
     raise ValueError(f"{name} should have its {role} matrix under {' or '.join(names)}, and has no such; {_choices(stored)}. {untied}"
                      "If it has another name, say which: tensor='...'.")
 
-# %% ../nbs/api/20_loading.ipynb #72dec534
+# %% ../nbs/api/20_loading.ipynb #8986f583
 _DTYPES = ("float32", "float64", "float16")
 
 def _as_dtype(dtype):
@@ -296,7 +299,7 @@ def _check_shape(checkpoint, key, came, wanted):
         raise ValueError(f"The config of {checkpoint.name} makes {key} {tuple(wanted)}, and the file holds {tuple(came)}. They do not belong together: "
                          "check vocab_size and hidden_size.")
 
-# %% ../nbs/api/20_loading.ipynb #2f9fd3b9
+# %% ../nbs/api/20_loading.ipynb #0f6d0fcf
 def _same(checkpoint, filename, keys):
     "Whether the tensors `keys` of the file `filename` are equal"
     if len(keys) < 2: return True
@@ -306,7 +309,7 @@ def _same(checkpoint, filename, keys):
     bytes_of = lambda t: source.map(t.start, min(t.end, t.start + most) if most else t.end)
     return all(np.array_equal(bytes_of(table[keys[0]]), bytes_of(table[k])) for k in keys[1:])
 
-# %% ../nbs/api/20_loading.ipynb #9630cf72
+# %% ../nbs/api/20_loading.ipynb #be93f535
 def _choices(stored):
     "The tensors that could be meant, in words"
     like = [k for k in stored if re.search("emb|head|wte|output", k)] or list(stored)
@@ -327,7 +330,7 @@ def _named_tensor(checkpoint, role, dtype, tensor):
     return matrix.read(dtype), dict(architecture="named by hand", tensor=tensor, file=stored[tensor], stored_dtype=matrix.dtype, also_stored=[],
                                     tied="tied or not was not asked", revision=checkpoint.revision)
 
-# %% ../nbs/api/20_loading.ipynb #7626598e
+# %% ../nbs/api/20_loading.ipynb #ea663af8
 def _from_checkpoint(checkpoint, role, dtype, tensor=None):
     "The matrix of `role` in `checkpoint`, and what is known of it"
     if (checkpoint.only or "").endswith(".gguf"): return _from_gguf(checkpoint, role, dtype, tensor)
@@ -342,7 +345,7 @@ def _from_checkpoint(checkpoint, role, dtype, tensor=None):
                  tied=_same(checkpoint, stored[keys[0]], beside) if _is_tied(model) else _is_tied(model), revision=checkpoint.revision)
     return matrix.read(dtype), about
 
-# %% ../nbs/api/20_loading.ipynb #a68d7ace
+# %% ../nbs/api/20_loading.ipynb #40ef1f6f
 _GGUF_KEYS = dict(input=("token_embd.weight",), output=("output.weight", "token_embd.weight"))
 
 def _from_gguf(checkpoint, role, dtype, tensor=None):
@@ -359,7 +362,7 @@ def _from_gguf(checkpoint, role, dtype, tensor=None):
     return matrix.read(dtype), dict(architecture=f"GGUF {kind}", tensor=key, file=checkpoint.only, stored_dtype=stored.dtype, also_stored=[],
                                     tied="output.weight" not in where, revision=checkpoint.revision)
 
-# %% ../nbs/api/20_loading.ipynb #50dbb847
+# %% ../nbs/api/20_loading.ipynb #9012dfce
 def _shape_of(module, name):
     "Rows and columns of the matrix of a `module` in memory, quantised or not"
     sizes = [getattr(module, a, None) for a in (("out_features", "in_features") if hasattr(module, "in_features") else ("num_embeddings", "embedding_dim"))]
@@ -377,11 +380,13 @@ def _from_model(model, role, dtype, tensor=None):
         raise ValueError(f'{name} has no output matrix. Load the model with its head (AutoModelForCausalLM), or use role="input".')
     if tensor: raise ValueError("tensor= names a tensor in a file; a loaded model knows its matrices by their role.")
     called = f"The {role} matrix of {name}"
-    with present(module): matrix = module_matrix(module, _shape_of(module, called), getattr(model, "dtype", torch.float32), called); made = matrix.read(dtype)
+    with present(module):
+        matrix = module_matrix(module, _shape_of(module, called), getattr(model, "dtype", torch.float32), called)
+        made = matrix.read(dtype)
     where = next((f"{n}.weight" for n, m in model.named_modules(remove_duplicate=False) if m is module), "weight")
     return made, dict(architecture=name, tensor=where, file=None, also_stored=[], stored_dtype=matrix.dtype, tied=_is_tied(model), revision=None)
 
-# %% ../nbs/api/20_loading.ipynb #07c1c4be
+# %% ../nbs/api/20_loading.ipynb #3f9901d3
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "tekken.json")
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
@@ -397,7 +402,7 @@ def _tokenizer_of(checkpoint):
         except Exception as error:
             raise ValueError(f"The tokenizer of {checkpoint.name} cannot be loaded: {error} Pass tokenizer= (a tokenizer, or the bytes of each row).") from None
 
-# %% ../nbs/api/20_loading.ipynb #d0fb6700
+# %% ../nbs/api/20_loading.ipynb #e9fb15a7
 _SPELLED = {"llama": "sp_model", "t5": "sp_model", "gpt2": "byte_decoder", "bert": "wordpiece_tokenizer"}
 _NORMAL, _USER = (1, 6), 4  # kinds of pieces; all others stand for no text
 
@@ -423,7 +428,7 @@ class _GgufVocabulary:
         "What WordPiece cuts `text` into before it looks at its vocabulary"
         return [w for w, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(normalizers.BertNormalizer(lowercase=False).normalize_str(text))]
 
-# %% ../nbs/api/20_loading.ipynb #ca1d92c6
+# %% ../nbs/api/20_loading.ipynb #c4475dcc
 def _by_hand(tokens, n):
     "Keys given as a list with the bytes of each of `n` rows"
     if len(tokens) != n: raise ValueError(f"tokenizer= as a list names every row: the matrix has {n:,}, and {len(tokens):,} tokens came.")
@@ -434,8 +439,16 @@ def _by_hand(tokens, n):
     same = {i: first[t] for i, t in enumerate(tokens) if t is not None and first[t] != i}
     return TokenKeys("by hand", {i: t for t, i in first.items() if t is not None}, {}, {}, same)
 
-# %% ../nbs/api/20_loading.ipynb #7ef1d535
-def _keys(tokenizer, checkpoint, n, token=None):
+# %% ../nbs/api/20_loading.ipynb #625cf871
+def _check_one_vocabulary(checkpoint, role):
+    "Refuse to give the rows of the output tokens of the vocabulary that is read, where that is another"
+    config = checkpoint.file("config.json")
+    if role == "output" and config and json.loads(config.read_text(encoding="utf-8")).get("share_encoder_decoder_embeddings") is False:
+        raise ValueError(f"{checkpoint.name} writes another vocabulary than it reads, and its tokenizer is for reading. Pass tokenizer= as a list with the bytes "
+                         "of each row.")
+
+
+def _keys(tokenizer, checkpoint, n, role, token=None):
     "The keys of the `n` rows"
     if isinstance(tokenizer, (list, tuple)): return _by_hand(tokenizer, n)
     if isinstance(tokenizer, (str, Path)): tokenizer = _tokenizer_of(_checkpoint(tokenizer, _TOKENIZER_FIRST, token=token))
@@ -443,10 +456,11 @@ def _keys(tokenizer, checkpoint, n, token=None):
     if tokenizer is None:
         if checkpoint is None: raise ValueError("This model does not say where its tokenizer is. Pass tokenizer=: a tokenizer, the name or folder "
                                                 "of a model that has one, or a list with the bytes of each row.")
+        _check_one_vocabulary(checkpoint, role)
         tokenizer = _tokenizer_of(checkpoint)
     return token_keys(tokenizer)
 
-# %% ../nbs/api/20_loading.ipynb #f45d0e59
+# %% ../nbs/api/20_loading.ipynb #1251ed13
 def _check_fit(keys, n, name):
     "Refuse `keys` that cannot be those of a matrix of `n` rows"
     beyond = [i for i in [*keys, *keys.same_bytes] if i >= n]
@@ -457,7 +471,7 @@ def _check_fit(keys, n, name):
                             else "less than half of the rows would have a token. ")
                          + "It is the tokenizer of another model: pass the right one as tokenizer=.")
 
-# %% ../nbs/api/20_loading.ipynb #3f90e0eb
+# %% ../nbs/api/20_loading.ipynb #34e49ef2
 MANY = 10 # a row equal to at least this many others was never trained
 
 def _crowded(matrix, rows):
@@ -473,7 +487,7 @@ def _repeated(matrix):
     maybe = _crowded(matrix[:, :16], np.arange(len(matrix)))
     return _crowded(matrix[maybe], maybe)
 
-# %% ../nbs/api/20_loading.ipynb #7c909013
+# %% ../nbs/api/20_loading.ipynb #16b00543
 def _cosines(matrix, mean, direction, block=16384):
     "The cosine of each row of `matrix` less `mean` with `direction`, without a copy of the matrix"
     out = np.empty(len(matrix))
@@ -492,7 +506,7 @@ def _suspects(matrix, known):
     own = _cosines(known, mean, direction)
     return np.flatnonzero(_cosines(matrix, mean, direction) >= np.quantile(own, .25)) if np.median(own) > .5 else np.empty(0, dtype=np.intp)
 
-# %% ../nbs/api/20_loading.ipynb #ba8212aa
+# %% ../nbs/api/20_loading.ipynb #30dd1e27
 class LoadReport(dict):
     "How a matrix was read and what was left out of it: `left_out` and `suspects` hold a dict from id to bytes for each reason"
     def to_frame(self): # columns what, rows, examples
@@ -510,7 +524,7 @@ class LoadReport(dict):
 
     def _repr_html_(self): return f"<pre>{self!r}</pre>".replace("<|", "&lt;|")
 
-# %% ../nbs/api/20_loading.ipynb #a3c1edf5
+# %% ../nbs/api/20_loading.ipynb #81e0e864
 def _refuse_broken(matrix, tokens, name, block=16384):
     "An error if a row of `tokens` (id -> bytes) is not finite"
     broken = [i for s in range(0, len(matrix), block) for i in s + np.flatnonzero(~np.isfinite(matrix[s:s+block]).all(1)) if i in tokens]
@@ -518,7 +532,7 @@ def _refuse_broken(matrix, tokens, name, block=16384):
         raise ValueError(f"{len(broken):,} rows of {name} hold NaN or infinities ({', '.join(repr(token_label(tokens[i])) for i in broken[:5])}"
                          f"{', ...' if len(broken) > 5 else ''}). The file is damaged, or dtype= is too narrow for it.")
 
-# %% ../nbs/api/20_loading.ipynb #c5d8dd7e
+# %% ../nbs/api/20_loading.ipynb #a1bec689
 KEEPABLE = ("special token", "reserved name", "repeated row")
 
 def _nameless(keys, n):
@@ -538,7 +552,7 @@ def _put_back(tokens, out, keep):
         tokens.update(back)
         out[reason] = {i: t for i, t in out[reason].items() if i not in back}
 
-# %% ../nbs/api/20_loading.ipynb #9084535c
+# %% ../nbs/api/20_loading.ipynb #1d1322c5
 FEW = 10_000 # more rows than this are not needed to know what untrained ones look like
 
 def _by_blocks(matrix, what, block=16384):
@@ -572,7 +586,7 @@ def _sort_rows(matrix, keys, keep, name):
     suspects = kept[_suspects(_moved_up(matrix, kept), untrained)]
     return {i: tokens[i] for i in kept.tolist()}, out, {i: tokens[i] for i in suspects.tolist()}
 
-# %% ../nbs/api/20_loading.ipynb #78930735
+# %% ../nbs/api/20_loading.ipynb #851df66f
 def _check_request(role, keep):
     "Refuse a `role` or `keep` that means nothing"
     if role not in ("input", "output"):
@@ -586,7 +600,7 @@ def _home(model):
     path = getattr(model, "name_or_path", "")
     return _checkpoint(path, revision=getattr(model.config, "_commit_hash", None)) if path else None
 
-# %% ../nbs/api/20_loading.ipynb #055886b1
+# %% ../nbs/api/20_loading.ipynb #e15676b0
 def load_space(
     model, # a local folder or file of weights, a name on the hub, or a loaded `transformers` model
     role: str, # "input": token embeddings; "output": unembeddings
@@ -606,7 +620,7 @@ def load_space(
     called = (getattr(model, "name_or_path", "") or type(model).__name__) if loaded else source.name
     matrix, about = (_from_model if loaded else _from_checkpoint)(source, role, dtype, tensor)
     home = source if not loaded else _home(model) if tokenizer is None else None
-    keys = _keys(tokenizer, home, len(matrix), token)
+    keys = _keys(tokenizer, home, len(matrix), role, token)
     _check_fit(keys, len(matrix), called)
     n, (tokens, out, suspects) = len(matrix), _sort_rows(matrix, keys, keep, called)
     if not tokens: raise ValueError(f"No row of {called} is left: all are special, reserved, zero or repeated. See keep=.")
