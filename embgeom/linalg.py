@@ -113,9 +113,9 @@ def pearson(
     m, x, y = len(x), x - x.mean(), y - y.mean()
     xx, yy, xy = x @ x, y @ y, x @ y
     part = (m-1)/m  # taking one value away moves the mean too
-    with np.errstate(divide="ignore", invalid="ignore"):  # no error where without one token there is nothing to correlate
-        left = (xy - x*y/part) / np.sqrt(np.maximum(xx - x*x/part, 0)*np.maximum(yy - y*y/part, 0))
-        return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
+    rest = lambda v, vv: np.where(vv - v*v/part > 1e-12*vv, vv - v*v/part, np.nan)  # nothing to correlate is left: no error is known
+    left = (xy - x*y/part) / np.sqrt(rest(x, xx)*rest(y, yy))
+    return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
 # %% ../nbs/api/01_linalg.ipynb #dccf0709
 _STRIDE = 16
