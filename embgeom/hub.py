@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TRIES', 'hub_error', 'is_reachable', 'whole_file', 'RangesRefused', 'HubFile', 'hub_file']
 
-# %% ../nbs/api/12_hub.ipynb #fdef0bf4
+# %% ../nbs/api/12_hub.ipynb #b0edb669
 import hashlib
 import json
 import logging
@@ -20,7 +20,7 @@ import huggingface_hub
 import numpy as np
 from huggingface_hub import constants, errors, utils
 
-# %% ../nbs/api/12_hub.ipynb #0a983bbe
+# %% ../nbs/api/12_hub.ipynb #e2070bd3
 _HTTP_ERROR = errors.HfHubHTTPError.__bases__[0] # of httpx, or of httpx2, whichever the client uses
 
 def _no_network(repo, filename):
@@ -35,7 +35,7 @@ def _status(error):
     "What the hub answered with, as a number, or None if there was no answer"
     return getattr(getattr(error, "response", None), "status_code", None)
 
-# %% ../nbs/api/12_hub.ipynb #482d548b
+# %% ../nbs/api/12_hub.ipynb #e54f94ec
 _ADVICE = {401: "Log in with `hf auth login`, or pass token='hf_...'.", 403: "Your token does not open it: ask for access on the model's page.",
            429: "Those were too many requests: wait some minutes, or pass token='hf_...', which allows more."}
 
@@ -63,7 +63,7 @@ def hub_error(
     return ConnectionError(f"The connection to the hub broke down while {filename} of {repo!r} was fetched ({type(error).__name__}: {error}). "
                            "What has come is kept: run it again.")
 
-# %% ../nbs/api/12_hub.ipynb #24ff6261
+# %% ../nbs/api/12_hub.ipynb #3bf95293
 def is_reachable(
     timeout: float = 5, # seconds
 ) -> bool: # False too where HF_HUB_OFFLINE is set
@@ -75,7 +75,7 @@ def is_reachable(
         return True
     return False
 
-# %% ../nbs/api/12_hub.ipynb #b3cd64e5
+# %% ../nbs/api/12_hub.ipynb #747de096
 def whole_file(
     repo: str, # the model's name
     filename: str, # one of its files
@@ -92,7 +92,7 @@ def whole_file(
     except errors.EntryNotFoundError: return None
     except (_HTTP_ERROR, errors.HFValidationError, errors.LocalTokenNotFoundError) as error: raise hub_error(error, repo, filename, revision) from None
 
-# %% ../nbs/api/12_hub.ipynb #7bc14569
+# %% ../nbs/api/12_hub.ipynb #c206b8df
 class RangesRefused(ConnectionError):
     "The server sends this file only as a whole"
 
@@ -108,7 +108,7 @@ def _size(n):
     "`n` bytes in words"
     return f"{n/1e9:.1f} GB" if n >= 1e9 else f"{n/1e6:.1f} MB" if n >= 1e6 else f"{n:,} bytes"
 
-# %% ../nbs/api/12_hub.ipynb #3069ca2b
+# %% ../nbs/api/12_hub.ipynb #66cb0434
 def _check_range(answer, start, end, size, name):
     "Refuse an `answer` that is not the bytes `start` to `end` of a file of `size` bytes"
     if answer.status_code == 200: raise RangesRefused(f"The server sends {name} only as a whole, {_size(size)}.")
@@ -130,7 +130,7 @@ def _append(file, url, headers, start, end, size, name, bar):
             bar.update(len(block))
             start += len(block)
 
-# %% ../nbs/api/12_hub.ipynb #7a0b9c63
+# %% ../nbs/api/12_hub.ipynb #6ae4fc6d
 TRIES = 5 # how often in a row a download may bring nothing
 
 def _fill(file, length, step, fail):
@@ -148,9 +148,9 @@ def _fill(file, length, step, fail):
 def _check_space(folder, length, name):
     "Refuse to fetch `length` bytes into a `folder` that cannot hold them"
     if (free := shutil.disk_usage(folder).free) < length:
-        raise OSError(f"{name} needs {_size(length)} on disk, and {folder} has {_size(free)} free. Make room, or set HF_HOME to another disk.")
+        raise OSError(f"{name} needs {_size(length)} on disk, and {constants.HF_HOME} has {_size(free)} free. Make room, or set HF_HOME to another disk.")
 
-# %% ../nbs/api/12_hub.ipynb #6fd7b06b
+# %% ../nbs/api/12_hub.ipynb #9cd34b8f
 def _bar(name, total, initial):
     "A progress bar, the client's own, for what takes long enough to look at one"
     return utils.tqdm(total=total, initial=initial, unit="B", unit_scale=True, desc=name, disable=True if total < 10e6 else None)
@@ -169,7 +169,7 @@ def _fetch(source, start, end, path):
               lambda error: hub_error(error, source.repo, source.filename, source.commit))
     os.replace(part, path)
 
-# %% ../nbs/api/12_hub.ipynb #86ff6f5b
+# %% ../nbs/api/12_hub.ipynb #cb43bec6
 @dataclass(frozen=True)
 class HubFile:
     "A file on the hub of which only the bytes that are asked for are fetched, once"
@@ -200,7 +200,7 @@ class HubFile:
                 if not there(): _fetch(self, start, end, path)  # another process may have been faster
         return np.memmap(path, np.uint8, "c")
 
-# %% ../nbs/api/12_hub.ipynb #19998dfa
+# %% ../nbs/api/12_hub.ipynb #21f75d18
 def _remembered(note):
     "What the file `note` says: a dict, None for «no such file», or False if it is not there or damaged"
     try:
@@ -217,7 +217,7 @@ def _ask(url, token, repo, filename, commit):
     if not said.size or not said.etag: raise RangesRefused(f"The server does not tell the size of {filename} of {repo}.")
     return dict(size=said.size, etag=said.etag)
 
-# %% ../nbs/api/12_hub.ipynb #3f20fc07
+# %% ../nbs/api/12_hub.ipynb #7ea1cf00
 def hub_file(
     repo: str, # the model's name
     filename: str, # one of its files

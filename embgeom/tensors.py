@@ -6,7 +6,7 @@
 __all__ = ['FIRST', 'LONGEST', 'BLOCK', 'LocalFile', 'Stored', 'safetensors_table', 'gguf_table', 'pickle_table', 'Matrix',
            'safetensors_matrix', 'gguf_matrix', 'present', 'tensor_matrix', 'module_matrix']
 
-# %% ../nbs/api/13_tensors.ipynb #fb087c6d
+# %% ../nbs/api/13_tensors.ipynb #cfcd617b
 import json
 import math
 import pickle
@@ -23,7 +23,7 @@ import torch
 
 from .blocks import check_fits
 
-# %% ../nbs/api/13_tensors.ipynb #1e1d9f85
+# %% ../nbs/api/13_tensors.ipynb #c6326051
 class LocalFile:
     "A file on this machine, of which bytes are mapped, not read"
     def __init__(self,
@@ -44,7 +44,7 @@ class LocalFile:
 def _damaged(source, why):
     return ValueError(f"{source.name} is damaged or not what its name says: {why}. Download it, or save it, again.")
 
-# %% ../nbs/api/13_tensors.ipynb #76f82a7f
+# %% ../nbs/api/13_tensors.ipynb #16397aa7
 @dataclass(frozen=True)
 class Stored:
     "How and where a file holds a tensor"
@@ -58,7 +58,7 @@ _BITS = dict(BOOL=8, U8=8, I8=8, I16=16, U16=16, I32=32, U32=32, I64=64, U64=64,
              F6_E3M2=6, F8_E8M0=8, F8_E5M2=8, F8_E4M3=8, F8_E5M2FNUZ=8, F8_E4M3FNUZ=8)
 FIRST, LONGEST = 100_000, 100_000_000 # bytes of a header to ask for at first, and to believe in
 
-# %% ../nbs/api/13_tensors.ipynb #f0aab4a8
+# %% ../nbs/api/13_tensors.ipynb #53b9bc2e
 def _header(source):
     "The header of a safetensors file as bytes"
     if source.size < 8: raise _damaged(source, f"a safetensors file begins with 8 bytes that say how long its header is, and it has {source.size} bytes")
@@ -81,12 +81,13 @@ def _parsed(source, header):
         if not header.startswith(b"{"): raise ValueError("it does not begin with '{'")
         table = json.loads(header.decode("utf-8"), object_pairs_hook=_once)
         json.dumps(table, ensure_ascii=False).encode()  # half characters, which JSON can spell, have no bytes
-    except (ValueError, RecursionError) as error: raise _damaged(source, f"its header is not the JSON it should be ({error})") from None
+    except ValueError as error: raise _damaged(source, f"its header is not the JSON it should be ({error})") from None
+    except RecursionError: raise _damaged(source, "its header is not the JSON it should be (it is nested too deep)") from None
     about = table.pop("__metadata__", None) or {}
     if not isinstance(about, dict) or not all(isinstance(v, str) for v in about.values()): raise _damaged(source, "its __metadata__ is not a table of texts")
     return table
 
-# %% ../nbs/api/13_tensors.ipynb #a018b1de
+# %% ../nbs/api/13_tensors.ipynb #504551b7
 def _whole(values, n=None):
     "Whether `values` is a list of `n` whole numbers, none negative"
     return isinstance(values, list) and len(values) == (n or len(values)) and all(type(v) is int and v >= 0 for v in values)
@@ -102,7 +103,7 @@ def _entry(source, key, said, base):
         raise _damaged(source, f"{key[:99]!r} of shape {tuple(said['shape'])} in {said['dtype']} takes {bits / 8:,.0f} bytes, and its offsets give it {end - start:,}")
     return Stored(said["dtype"], tuple(said["shape"]), base + start, base + end)
 
-# %% ../nbs/api/13_tensors.ipynb #804e6ca4
+# %% ../nbs/api/13_tensors.ipynb #69869372
 def safetensors_table(
     source, # a `LocalFile` or `HubFile`
 ) -> dict: # name -> `Stored`
@@ -117,7 +118,7 @@ def safetensors_table(
     if at != source.size: raise _damaged(source, f"its tensors end at byte {at:,}, and the file at {source.size:,}")
     return table
 
-# %% ../nbs/api/13_tensors.ipynb #9b0e80d0
+# %% ../nbs/api/13_tensors.ipynb #3f06980e
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd"))  # GGUF's number for a type -> what `struct` calls it
 _TEXT, _LIST = 8, 9
 
@@ -127,7 +128,7 @@ class _Values:
 
     def bytes(self, n):
         start, self.at = self.at, self.at + n
-        if self.at > self.source.size: raise _damaged(self.source, f"after byte {start:,} another {n:,} should follow, and it has {self.source.size:,} in all")
+        if self.at > self.source.size: raise _damaged(self.source, f"after {start:,} bytes another {n:,} should follow, and it has {self.source.size:,} in all")
         while (done := len(self.data)) < self.at:
             self.data += self.source.map(done, min(self.source.size, max(2 * done, self.at, 1 << 20))).tobytes()
         return bytes(self.data[start:self.at])
@@ -143,7 +144,7 @@ class _Values:
         kind, n = self.number("I"), self.number()
         return self.numbers(_NUMBERS[kind], n) if kind in _NUMBERS else [self.value(kind) for _ in range(n)]
 
-# %% ../nbs/api/13_tensors.ipynb #c3c1ec2d
+# %% ../nbs/api/13_tensors.ipynb #59117b57
 def _gguf():
     "The package gguf, or an error that says how to get it"
     try: import gguf
@@ -165,7 +166,7 @@ def _take(values, table, key, value):
     if key in table: raise _damaged(values.source, f"it names {key[:99]!r} twice")
     table[key] = value
 
-# %% ../nbs/api/13_tensors.ipynb #d68cd25b
+# %% ../nbs/api/13_tensors.ipynb #be8709ae
 def _gguf_tensor(values):
     "The name of the next tensor, and its type, shape and offset"
     name, n = values.text().decode("utf-8", "replace"), values.number("I")
@@ -184,7 +185,7 @@ def _placed(source, name, shape, kind, start):
     if end > source.size: raise _damaged(source, f"{name[:99]!r} should end at byte {end:,}, and the file ends at {source.size:,}")
     return Stored(kind.name, shape, start, end)
 
-# %% ../nbs/api/13_tensors.ipynb #d1f99187
+# %% ../nbs/api/13_tensors.ipynb #dd636ce3
 def _read_gguf(source):
     "The values and the tensors of a GGUF file, before their places are known"
     values, fields, tensors = _Values(source), {}, {}
@@ -209,7 +210,7 @@ def gguf_table(
         if second.start < first.end: raise _damaged(source, f"{a[:99]!r} and {b[:99]!r} share bytes")
     return fields, table
 
-# %% ../nbs/api/13_tensors.ipynb #5c016a0c
+# %% ../nbs/api/13_tensors.ipynb #1c831ec1
 def _refused_pickle(path, error):
     "The words for a pickle that PyTorch will not read"
     if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -227,7 +228,7 @@ def pickle_table(
     if not isinstance(found, dict): raise ValueError(f"{path} should hold a table of tensors by name, and holds a {type(found).__name__}. Save model.state_dict().")
     return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
 
-# %% ../nbs/api/13_tensors.ipynb #374bedd8
+# %% ../nbs/api/13_tensors.ipynb #b17c1ee1
 BLOCK = 1 << 25 # bytes of the result to make at a time
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def _by_rows(shape, rows):
         for first in range(0, shape[0], step): yield slice(first, first + step), part(first, first + step)
     return blocks
 
-# %% ../nbs/api/13_tensors.ipynb #2b79f4b5
+# %% ../nbs/api/13_tensors.ipynb #6bf9ff76
 _TORCH = dict(F16=torch.float16, BF16=torch.bfloat16, F32=torch.float32, F64=torch.float64, F8_E5M2=torch.float8_e5m2, F8_E4M3=torch.float8_e4m3fn)
 
 def safetensors_matrix(
@@ -275,7 +276,7 @@ def safetensors_matrix(
         return lambda a, b: whole[a:b]
     return Matrix(stored.shape, str(_TORCH[stored.dtype]).removeprefix("torch."), _by_rows(stored.shape, rows), name)
 
-# %% ../nbs/api/13_tensors.ipynb #57f0635e
+# %% ../nbs/api/13_tensors.ipynb #a605ae55
 def gguf_matrix(
     source, # a `LocalFile` or `HubFile`
     stored: Stored, # from `gguf_table(source)`
@@ -292,7 +293,7 @@ def gguf_matrix(
         return lambda a, b: whole[a:b].view(np.float64) if stored.dtype == "F64" else gguf.dequantize(whole[a:b], kind)
     return Matrix(stored.shape, stored.dtype, _by_rows(stored.shape, rows), name)
 
-# %% ../nbs/api/13_tensors.ipynb #1b65cbc5
+# %% ../nbs/api/13_tensors.ipynb #4e887e69
 @contextmanager
 def present(
     module, # of a loaded model
@@ -311,7 +312,7 @@ def _plain_weight(module):
     plain = isinstance(weight, torch.Tensor) and type(weight.data) is torch.Tensor and weight.is_floating_point() and weight.itemsize > 1
     return weight.detach() if plain else None
 
-# %% ../nbs/api/13_tensors.ipynb #d99e54c3
+# %% ../nbs/api/13_tensors.ipynb #0297a40a
 def tensor_matrix(
     tensor, # on any device
     name: str = "the matrix", # for messages
@@ -328,7 +329,7 @@ def _device(module):
     "The device that `module` computes on"
     return next((t.device for t in (*module.parameters(), *module.buffers())), "cpu")
 
-# %% ../nbs/api/13_tensors.ipynb #f886412c
+# %% ../nbs/api/13_tensors.ipynb #9c687ca9
 def _asked_rows(module, shape):
     "The rows of a quantised embedding, by looking them up"
     scale = float(getattr(module, "embed_scale", 1))
