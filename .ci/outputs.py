@@ -71,7 +71,7 @@ def is_progress(output):
     "Whether an output is (a part of) a progress bar, as text or as a widget"
     if output.output_type == "stream":
         return output.name == "stderr" and re.search(r"\r|\d+%\||^\s*$", joined(output.text)) is not None
-    return re.search(r"^\s*\d+%\|", joined(output.get("data", {}).get("text/plain", ""))) is not None
+    return re.search(r"^\s*([^|\n]+:)?\s*\d+%\|", joined(output.get("data", {}).get("text/plain", ""))) is not None
 
 
 def parts(outputs):

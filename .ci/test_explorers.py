@@ -39,7 +39,7 @@ def shown_step(explorer):
     return step.inner_text(), picture.screenshot()
 
 
-NAMES = ["LLEExplorer", "GlobalExplorer", "DimensionExplorer"]
+NAMES = ["LLEExplorer", "GlobalExplorer", "DimensionExplorer", "SteeringExplorer"]
 
 
 def test_every_explorer_is_in_the_page(opened):
@@ -72,9 +72,19 @@ def test_keys_step_too(opened, number):
 @pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
 def test_what_needs_a_kernel_is_not_in_the_page(opened, number):
     explorer = opened.locator(EXPLORER).nth(number)
-    for control in ("input", "select", "button"):
-        assert explorer.locator(f"{control}:visible").count() == 0
+    of_charts = ".vega-embed *"
+    for control in ("input", "select", "button", ".noUi-handle"):
+        assert explorer.locator(f"{control}:visible:not({of_charts})").count() == 0
     assert explorer.get_by_text("In a running notebook").is_visible()
+
+
+def test_the_multiplier_of_the_items_lives_in_the_page(opened):
+    explorer = opened.locator(EXPLORER).nth(NAMES.index("SteeringExplorer"))
+    explorer.get_by_role("tab", name="7 items").click()
+    before = shown_step(explorer)
+    explorer.locator("select:visible").select_option(index=0)
+    after = shown_step(explorer)
+    assert before[0] == after[0] and before[1] != after[1]
 
 
 def test_a_phone_shows_all_of_it(chromium, page_of_explorers):
@@ -102,10 +112,20 @@ def test_a_broken_explorer_is_seen(chromium, page_of_explorers, broken, tmp_path
 # --- with a kernel ----------------------------------------------------------------------------------
 
 LIVE = """
+from dataclasses import replace
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from embgeom import load_space, match_tokens, pocket
-from embgeom.explorers import DimensionExplorer, GlobalExplorer, LLEExplorer
-pair = match_tokens(*(load_space(pocket.path(name), "input", name=name) for name in ("pocket-96", "pocket-192")))
+from embgeom.behaviours import load_behaviour
+from embgeom.explorers import DimensionExplorer, GlobalExplorer, LLEExplorer, SteeringExplorer
+from embgeom.steering import NEUTRAL_TEXTS
+folders = {name: pocket.path(name) for name in ("pocket-96", "pocket-192")}
+pair, outputs = (match_tokens(*(load_space(f, role, name=n) for n, f in folders.items())) for role in ("input", "output"))
+models, tokenizer = [AutoModelForCausalLM.from_pretrained(f) for f in folders.values()], AutoTokenizer.from_pretrained(folders["pocket-96"])
+pronoun = load_behaviour("pronoun")
+few = replace(pronoun, items=pronoun.items[:5])
 """
+CELLS = [LIVE, *(f"{name}(pair, ' brother')" for name in NAMES[:-1]),
+         "SteeringExplorer(models, (tokenizer, tokenizer), outputs, few, 3, texts=NEUTRAL_TEXTS[:4])"]
 PYTHON = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
 SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # cells out of sight are there too
             "apputils-extension/notification": '{"fetchNews": "false"}'}
@@ -116,8 +136,7 @@ def lab(tmp_path_factory):
     "The address of a notebook with the explorers in a JupyterLab with a kernel of its own"
     needs(find_spec("jupyterlab"), "JupyterLab")
     folder, port, token = tmp_path_factory.mktemp("lab"), free_port(), "for-this-test"
-    cells = [LIVE, *(f"{name}(pair, ' brother')" for name in NAMES)]
-    nb = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)), metadata=PYTHON)
+    nb = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, CELLS)), metadata=PYTHON)
     nbformat.write(nb, folder / "live.ipynb")
     for name, text in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -154,7 +173,7 @@ def live(chromium, lab):
     cells = page.locator(".jp-CodeCell")
     page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
     cells.first.locator(".jp-InputPrompt").click()
-    for _ in range(len(NAMES) + 1):
+    for _ in CELLS:
         page.keyboard.press("Shift+Enter")
     page.locator(EXPLORER).nth(len(NAMES) - 1).wait_for(timeout=60_000)
     yield page
@@ -176,11 +195,16 @@ def until_changed(explorer, sentence, painted):
     pytest.fail(f"no change of {'the sentence' if found[0] == sentence else 'the picture'}: {sentence}")
 
 
-@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def seen(explorer):
+    "Sentence and picture"
+    explorer.scroll_into_view_if_needed()
+    return explorer.get_by_role("status").inner_text(), picture(explorer)
+
+
+@pytest.mark.parametrize("number", range(3), ids=NAMES[:3])
 def test_a_token_and_a_number_change_sentence_and_picture(live, number):
     explorer = live.locator(EXPLORER).nth(number)
-    explorer.scroll_into_view_if_needed()
-    before = explorer.get_by_role("status").inner_text(), picture(explorer)
+    before = seen(explorer)
     assert "␣brother" in before[0]
     explorer.get_by_label("search").fill("king")
     explorer.get_by_label("search").press("Enter")
@@ -192,3 +216,14 @@ def test_a_token_and_a_number_change_sentence_and_picture(live, number):
         explorer.get_by_role("checkbox").click()
     after = until_changed(explorer, *king)
     assert "␣king" in after[0] and explorer.get_by_text("In a running notebook").is_hidden()
+
+
+def test_block_and_multiplier_change_the_steered_sentence(live):
+    explorer = live.locator(EXPLORER).nth(NAMES.index("SteeringExplorer"))
+    before = seen(explorer)
+    assert "pocket-96 at block 3" in before[0] and "multiplier 1," in before[0]
+    explorer.get_by_label("block").select_option("2")
+    other = until_changed(explorer, *before)
+    assert "pocket-96 at block 2" in other[0]
+    explorer.locator(".noUi-handle").first.press("ArrowLeft")
+    explorer.get_by_text("multiplier 0.5,").wait_for()

@@ -7,7 +7,7 @@ __all__ = ['COLORS', 'NEUTRAL', 'PLAIN', 'chart_html', 'chart_png', 'pictures_en
            'density_chart', 'distribution_chart', 'overlaid_chart', 'matrix_chart', 'bars_chart', 'line_chart',
            'interval_chart', 'map_chart']
 
-# %% ../nbs/api/03_plots.ipynb #f61ba592
+# %% ../nbs/api/03_plots.ipynb #f969a4ca
 import hashlib
 import json
 import zlib
@@ -18,7 +18,7 @@ import pandas as pd
 import vl_convert
 from altair.utils.html import spec_to_html
 
-# %% ../nbs/api/03_plots.ipynb #89ed77b0
+# %% ../nbs/api/03_plots.ipynb #0344a8bd
 def chart_html(
     chart, # an altair chart, or its specification
 ) -> str: # a piece of a page: a place and the script that draws in it
@@ -28,7 +28,7 @@ def chart_html(
     return spec_to_html(spec, "vega-lite", vega_version=alt.VEGA_VERSION, vegalite_version=alt.VEGALITE_VERSION, vegaembed_version=alt.VEGAEMBED_VERSION,
                         output_div=div, fullhtml=False, template="universal")
 
-# %% ../nbs/api/03_plots.ipynb #00e9d094
+# %% ../nbs/api/03_plots.ipynb #8fc0e413
 def chart_png(
     chart, # an altair chart, or its specification
 ) -> bytes: # a PNG
@@ -36,33 +36,33 @@ def chart_png(
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     return vl_convert.vegalite_to_png(spec, vl_version="_".join(alt.VEGALITE_VERSION.split(".")[:2]), scale=1.5)
 
-# %% ../nbs/api/03_plots.ipynb #677cbc8b
+# %% ../nbs/api/03_plots.ipynb #85b92336
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
     return {"text/html": chart_html(spec), "image/png": chart_png(spec), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
 
-# %% ../nbs/api/03_plots.ipynb #afcf6aba
+# %% ../nbs/api/03_plots.ipynb #a627315e
 def pictures_enabled() -> bool:
     "Whether `enable_pictures` was called"
     return alt.renderers.active == "embgeom"
 
-# %% ../nbs/api/03_plots.ipynb #360273b2
+# %% ../nbs/api/03_plots.ipynb #92542c49
 def enable_pictures():
     "Show altair charts in this notebook as scripts with a PNG beside them"
     alt.renderers.register("embgeom", _html_and_png)
     alt.renderers.enable("embgeom")
 
-# %% ../nbs/api/03_plots.ipynb #d58f6f18
+# %% ../nbs/api/03_plots.ipynb #d61ca9e5
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
 NEUTRAL = "#767676"  # chance, random points
 PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 
-# %% ../nbs/api/03_plots.ipynb #f3bc1610
+# %% ../nbs/api/03_plots.ipynb #2dce3d79
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _styles = {}  # name -> number of its colour, dash and shape, for as long as the session lasts
 
-# %% ../nbs/api/03_plots.ipynb #0b6760bc
+# %% ../nbs/api/03_plots.ipynb #996b8410
 def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
@@ -72,14 +72,14 @@ def _style_numbers(names):
         _styles.setdefault(name, given[-1])
     return given
 
-# %% ../nbs/api/03_plots.ipynb #3bcf2381
+# %% ../nbs/api/03_plots.ipynb #ac35ec85
 def _style_of(names, neutral, table, other):
     "The entry of `table` for each of `names`, `other` for those that are `neutral`"
     models = [n for n in names if n not in neutral]
     number = dict(zip(models, _style_numbers(models)))
     return [table[number[n]] if n in number else other for n in names]
 
-# %% ../nbs/api/03_plots.ipynb #48c41b52
+# %% ../nbs/api/03_plots.ipynb #e05793f6
 def model_colors(
     names, # of the models
     neutral=(), # those among them that are no models: they are grey
@@ -87,25 +87,25 @@ def model_colors(
     "The colours of the models `names`, the same in every chart"
     return _style_of(names, neutral, COLORS, NEUTRAL)
 
-# %% ../nbs/api/03_plots.ipynb #ba9782d0
+# %% ../nbs/api/03_plots.ipynb #11afa85b
 def _scales(names, neutral=()):
     "The altair scales of colour, dash and shape for `names`"
     scale = lambda table, other: alt.Scale(domain=list(names), range=_style_of(names, neutral, table, other))
     return scale(COLORS, NEUTRAL), scale(_DASHES, [1, 2]), scale(_SHAPES, "stroke")
 
-# %% ../nbs/api/03_plots.ipynb #97a63dd1
+# %% ../nbs/api/03_plots.ipynb #84f2fe8b
 def _titled(chart, title):
     "`chart` with `title`, which is its description too"
     return chart.properties(title=alt.TitleParams(title, anchor="start"), description=title if isinstance(title, str) else " ".join(title))
 
-# %% ../nbs/api/03_plots.ipynb #02915c5e
+# %% ../nbs/api/03_plots.ipynb #1d9f6a63
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
     return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
 
-# %% ../nbs/api/03_plots.ipynb #756dca6e
+# %% ../nbs/api/03_plots.ipynb #8e5d3881
 def density_chart(
     x, # first numbers (n,)
     y, # second numbers (n,)
@@ -126,7 +126,7 @@ def density_chart(
         tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #9ee42eba
+# %% ../nbs/api/03_plots.ipynb #04b7fd38
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
@@ -134,7 +134,7 @@ def _ends(values, labels, n):
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
     return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
 
-# %% ../nbs/api/03_plots.ipynb #e17b4689
+# %% ../nbs/api/03_plots.ipynb #15485d3e
 def distribution_chart(
     values, # one number for each token (n,); NaN are left out
     labels, # the tokens' labels (n,)
@@ -163,7 +163,7 @@ def distribution_chart(
         tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
     return _titled(alt.hconcat(bars, ends), title)
 
-# %% ../nbs/api/03_plots.ipynb #cc32ab4c
+# %% ../nbs/api/03_plots.ipynb #4c246287
 def overlaid_chart(
     values, # name -> numbers (n,)
     value_title="value", # what the numbers are
@@ -183,7 +183,7 @@ def overlaid_chart(
         tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #0137d1f1
+# %% ../nbs/api/03_plots.ipynb #cb378b4a
 def matrix_chart(
     frame, # a row for each cell
     x, # column that names the cell's column
@@ -215,7 +215,7 @@ def matrix_chart(
     chart = alt.layer(cells, numbers) if few else cells
     return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #4c21b050
+# %% ../nbs/api/03_plots.ipynb #bbd9880d
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
@@ -223,7 +223,7 @@ def _checked(frame, columns, most=5000):
     if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a page ({most:,} at most); take a sample.")
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
-# %% ../nbs/api/03_plots.ipynb #a6fc7147
+# %% ../nbs/api/03_plots.ipynb #47b59379
 def bars_chart(
     frame, # a row for each bar
     label, # column that names the bar
@@ -245,13 +245,13 @@ def bars_chart(
     color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
     return _titled(chart.encode(color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)), title)
 
-# %% ../nbs/api/03_plots.ipynb #3d8c7eaf
+# %% ../nbs/api/03_plots.ipynb #c573f6b8
 def _threshold(value, text):
     "A dashed line across at the height `value`, with its name"
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
     return [base.mark_rule(strokeDash=[4, 4], color="black"), base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(text="text:N", x=alt.value(0))]
 
-# %% ../nbs/api/03_plots.ipynb #5d3d5de4
+# %% ../nbs/api/03_plots.ipynb #3ce6d61d
 def line_chart(
     frame, # a row for each point of each line
     x, # column with the place along the line
@@ -276,7 +276,8 @@ def line_chart(
     names = list(dict.fromkeys(frame[name]))
     color, dash, shape = _scales(names, neutral)
     if log and not (frame[y] > 0).all(): raise ValueError(f"A logarithmic axis needs heights above 0; {frame[y].min():g} came.")
-    base = alt.Chart(frame, width=width, height=240).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False)),
+    ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()
+    base = alt.Chart(frame, width=width, height=240).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks),
         color=alt.Color(name, type="nominal", title=None, scale=color))
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
     axis = alt.Y(y, type="quantitative", title=y_title, scale=scale, axis=alt.Axis(format=y_format) if y_format else alt.Axis())
@@ -287,7 +288,7 @@ def line_chart(
     if points: layers.append(base.mark_point(filled=True, size=45).encode(y=axis, shape=alt.Shape(name, type="nominal", title=None, scale=shape)))
     return _titled(alt.layer(*layers), title)
 
-# %% ../nbs/api/03_plots.ipynb #0920c62e
+# %% ../nbs/api/03_plots.ipynb #42739f17
 def interval_chart(
     frame, # a row for each number
     label, # column that names it
@@ -310,7 +311,7 @@ def interval_chart(
     point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=axis(value))
     return _titled(alt.layer(null, interval, point), title)
 
-# %% ../nbs/api/03_plots.ipynb #bbd8cd0a
+# %% ../nbs/api/03_plots.ipynb #0a147c02
 def map_chart(
     frame, # a row for each point
     x, # column with its place along
