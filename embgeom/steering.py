@@ -6,7 +6,7 @@
 __all__ = ['NEUTRAL_TEXTS', 'find_blocks', 'add_to_blocks', 'hidden_states', 'residual_norms', 'SteeringVector',
            'extract_steering_vector', 'steer', 'FinalNorm', 'final_norm']
 
-# %% ../nbs/api/34_steering.ipynb #9b23a405
+# %% ../nbs/api/34_steering.ipynb #34628cdb
 import json
 import os
 import re
@@ -32,7 +32,7 @@ import embgeom
 from .hub import is_reachable, whole_file
 from .results import Result
 
-# %% ../nbs/api/34_steering.ipynb #c1de542a
+# %% ../nbs/api/34_steering.ipynb #ef1a8414
 def _lists(module, name=""):
     "name -> list of modules, of those in `module` that are in no other and whose members have parts"
     if isinstance(module, torch.nn.ModuleList): return {name: module} if len(module) and any(True for _ in module[0].children()) else {}
@@ -50,7 +50,7 @@ def _name_of(root, module):
     "The name of `module` in `root`"
     return next(name for name, m in root.named_modules() if m is module)
 
-# %% ../nbs/api/34_steering.ipynb #f6415e3e
+# %% ../nbs/api/34_steering.ipynb #2848ea11
 def _not_found(model, why):
     "The error when it is not clear which are the blocks of `model`"
     lists = ", ".join(f"{name!r} ({len(l)} of {type(l[0]).__name__})" for name, l in list(_lists(model).items())[:8]) or "none"
@@ -65,7 +65,7 @@ def _named_blocks(model, name):
         raise _not_found(model, f"are not at {name!r}: that is one {type(found).__name__}")
     return found
 
-# %% ../nbs/api/34_steering.ipynb #ba29d10a
+# %% ../nbs/api/34_steering.ipynb #d6d1a400
 def find_blocks(
     model, # a loaded model
     blocks: str | None = None, # the name of the list of blocks in `model`, e.g. "transformer.h"; found where not given
@@ -80,7 +80,7 @@ def find_blocks(
     if len(lists) > 1 and _size(lists[1]) > _size(lists[0]) / 4: raise _not_found(model, "could be in more than one list")
     return lists[0]
 
-# %% ../nbs/api/34_steering.ipynb #6a9f7a3f
+# %% ../nbs/api/34_steering.ipynb #b7ee28b3
 _MLP = re.compile(r"(^|_)(mlp|ffn|ff|moe)($|_)|feed_?forward|^fc2$")
 
 def _part(block, hook):
@@ -96,7 +96,7 @@ def _part(block, hook):
         raise ValueError(f"hook is 'block', 'mlp', or the name of a part of a block; {hook!r} came, and the parts of a {type(block).__name__} are "
                          f"{', '.join(children)}.") from None
 
-# %% ../nbs/api/34_steering.ipynb #bfa61e05
+# %% ../nbs/api/34_steering.ipynb #26405844
 def _check_layers(layers, n):
     "`layers` as a list of block numbers from 0 to `n`-1; all where None"
     if layers is None: return list(range(n))
@@ -111,7 +111,7 @@ def _hooked(model, layers=None, hook="block", blocks=None):
     found = find_blocks(model, blocks)
     return {layer: _part(found[layer], hook) for layer in _check_layers(layers, len(found))}
 
-# %% ../nbs/api/34_steering.ipynb #cd795183
+# %% ../nbs/api/34_steering.ipynb #dc2f9f0f
 def _states(output):
     "The hidden states (batch, position, width) in the `output` of a block"
     states = output[0] if isinstance(output, (tuple, list)) and output else output
@@ -125,7 +125,7 @@ def _with_states(output, states):
     "The `output` of a block with other hidden `states`"
     return type(output)([states, *output[1:]]) if isinstance(output, (tuple, list)) else states
 
-# %% ../nbs/api/34_steering.ipynb #dc65effa
+# %% ../nbs/api/34_steering.ipynb #0f4346f1
 @contextmanager
 def _hooks(modules, hook):
     "While open, `hook(layer, output)` is called when one of `modules` (layer -> module) has run; what it returns, if anything, is the new output"
@@ -134,7 +134,7 @@ def _hooks(modules, hook):
             stack.callback(module.register_forward_hook(lambda _, __, output, layer=layer: hook(layer, output)).remove)
         yield
 
-# %% ../nbs/api/34_steering.ipynb #6eced794
+# %% ../nbs/api/34_steering.ipynb #1f83db8d
 def _for_rows(delta, states):
     "`delta` (width,) or (batch, width) in the shape that can be added to `states`"
     if delta.shape[-1] != states.shape[-1]:
@@ -144,7 +144,7 @@ def _for_rows(delta, states):
     if rest or not times: raise ValueError(f"{len(delta)} vectors came for a batch of {len(states)}; give one for all, or one for each row.")
     return delta.repeat_interleave(times, 0)[:, None]
 
-# %% ../nbs/api/34_steering.ipynb #be43d73b
+# %% ../nbs/api/34_steering.ipynb #78d6b6c2
 class _Prompt:
     "How long the prompt is, and how many positions there were before the blocks run"
     def __init__(self): self.length, self.runs, self.cached = None, 0, None
@@ -164,7 +164,7 @@ class _Prompt:
         if before is None: before = 0 if self.runs == 1 or n > self.length else self.length
         return min(max(self.length - before, 0), n)
 
-# %% ../nbs/api/34_steering.ipynb #c207d94f
+# %% ../nbs/api/34_steering.ipynb #9ed342bc
 def _prompt_length(model, args, kwargs):
     "How many positions the prompt of a call of `model.generate` takes in the decoder"
     if model.config.is_encoder_decoder: given = kwargs.get("decoder_input_ids")
@@ -191,7 +191,7 @@ def _watched(model, blocks, prompt):
         if own: model.generate = generate
         else: del model.generate
 
-# %% ../nbs/api/34_steering.ipynb #65b5ac41
+# %% ../nbs/api/34_steering.ipynb #00f78071
 def _as_deltas(deltas):
     "layer -> function from hidden states to what is to be added to them, for the `deltas` that are not zero"
     ready = {layer: torch.as_tensor(delta) for layer, delta in deltas.items()}
@@ -201,7 +201,7 @@ def _as_deltas(deltas):
     moved = lru_cache(maxsize=None)(lambda layer, device, dtype: ready[layer].to(device, dtype))
     return {l: lambda states, l=l: _for_rows(moved(l, states.device, states.dtype), states) for l, delta in ready.items() if delta.any()}
 
-# %% ../nbs/api/34_steering.ipynb #77329ad2
+# %% ../nbs/api/34_steering.ipynb #4f268eff
 @contextmanager
 def add_to_blocks(
     model, # a loaded model
@@ -223,7 +223,7 @@ def add_to_blocks(
 
     with nullcontext() if positions == "all" else _watched(model, blocks, prompt), _hooks({l: modules[l] for l in added}, add): yield model
 
-# %% ../nbs/api/34_steering.ipynb #061bd69a
+# %% ../nbs/api/34_steering.ipynb #c51379f1
 @contextmanager
 def _as_for_use(model):
     "`model` without dropout and gradients, for a while"
@@ -234,7 +234,7 @@ def _as_for_use(model):
     finally:
         for m in training: m.training = True
 
-# %% ../nbs/api/34_steering.ipynb #8a51edd2
+# %% ../nbs/api/34_steering.ipynb #1a59e7bf
 def _is_chat(text): return isinstance(text, (list, tuple)) and len(text) > 0 and all(isinstance(m, Mapping) for m in text)
 
 
@@ -247,7 +247,13 @@ def _ids(tokenizer, text):
     answered = text[-1]["role"] == "assistant"
     return tokenizer.apply_chat_template(list(text), return_dict=False, continue_final_message=answered, add_generation_prompt=not answered)
 
-# %% ../nbs/api/34_steering.ipynb #683c67b7
+# %% ../nbs/api/34_steering.ipynb #870e053f
+def _text_config(model):
+    "The part of the config of `model` that is about text; None where there is no config"
+    config = getattr(model, "config", None)
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+# %% ../nbs/api/34_steering.ipynb #1498e5fe
 def _batch(rows, device):
     "Token ids and mask (batch, longest) of `rows`, padded on the right"
     longest = max(map(len, rows))
@@ -260,6 +266,7 @@ def _places(positions, n, which):
     "`positions` in the text number `which`, of `n` tokens, counted from 0; all where None"
     if not n: raise ValueError(f"Text {which} is empty.")
     wanted = np.arange(n) if positions is None else np.atleast_1d(positions)
+    if wanted.dtype.kind not in "iu": raise TypeError(f"Positions are whole numbers; {positions!r} came.")
     if ((wanted < -n) | (wanted >= n)).any():
         raise ValueError(f"Text {which} has {n} tokens, and position {positions} was asked for. Take another position, or leave the text out.")
     return wanted % n
@@ -270,16 +277,18 @@ def _readable(model, tokenizer, texts, positions):
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise ValueError(f"{type(model).__name__} has an encoder: texts are read by decoders alone. SteeringVector.from_direction takes a direction found by other means.")
     if isinstance(texts, str): raise TypeError("texts is a list of texts; one string came. Put it in a list.")
-    rows = [_ids(tokenizer, t) for t in texts]
+    rows, longest = [_ids(tokenizer, t) for t in texts], getattr(_text_config(model), "max_position_embeddings", None)
+    if longest and (over := [i for i, r in enumerate(rows) if len(r) > longest]):
+        raise ValueError(f"Text {over[0]} has {len(rows[over[0]])} tokens, and {type(model).__name__} reads {longest} at most. Cut it, or leave it out.")
     return rows, [_places(positions, len(r), i) for i, r in enumerate(rows)]
 
-# %% ../nbs/api/34_steering.ipynb #3563ea10
+# %% ../nbs/api/34_steering.ipynb #186fec59
 def _device(model):
     "Where `model` takes its token ids"
     device = model.get_input_embeddings().weight.device
     return device if device.type != "meta" else torch.device("cpu")  # weights that are elsewhere are brought, and so is the input
 
-# %% ../nbs/api/34_steering.ipynb #66ea9b3f
+# %% ../nbs/api/34_steering.ipynb #cd8aae04
 def hidden_states(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -292,6 +301,7 @@ def hidden_states(
     progress=False, # whether to show a bar
 ): # yields for each text in turn: layer -> array (positions, width), float32
     "What the blocks of `model` put out while it reads `texts`; only what is asked for is kept"
+    if batch_size < 1: raise ValueError(f"batch_size is a number of texts, 1 or more; {batch_size} came.")
     modules, (rows, places) = _hooked(model, layers, hook, blocks), _readable(model, tokenizer, texts, positions)
     device, kept, at = _device(model), {}, []
     body = model.base_model if isinstance(getattr(model, "base_model", None), torch.nn.Module) else model  # what is below the head
@@ -308,7 +318,7 @@ def hidden_states(
         with _as_for_use(model), _hooks(modules, keep): body(**_batch(batch, device), use_cache=False)
         yield from ({layer: kept[layer][i] for layer in modules} for i in range(len(batch)))
 
-# %% ../nbs/api/34_steering.ipynb #3c2e781c
+# %% ../nbs/api/34_steering.ipynb #97241677
 NEUTRAL_TEXTS = (
     "The train to the coast leaves at nine in the morning and arrives a little before noon.",
     "She put the letters on the table, opened the window and went back to her work.",
@@ -332,7 +342,7 @@ NEUTRAL_TEXTS = (
     "The second volume was printed in the same year as the first, but in another city.",
 )
 
-# %% ../nbs/api/34_steering.ipynb #6bfc3f6b
+# %% ../nbs/api/34_steering.ipynb #47b461a2
 def residual_norms(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -349,7 +359,7 @@ def residual_norms(
     if not any(lengths.values()): raise ValueError("No text of two tokens or more came, and the first position of a text does not count.")
     return {layer: float(np.median(l)) for layer, l in lengths.items()}
 
-# %% ../nbs/api/34_steering.ipynb #7921d7ff
+# %% ../nbs/api/34_steering.ipynb #dd2b6f81
 def _frozen(array):
     "`array` as float32 numbers of its own that cannot be written to"
     array = np.array(array.detach().float().cpu().numpy() if isinstance(array, torch.Tensor) else array, dtype=np.float32)
@@ -364,7 +374,7 @@ def _check_directions(directions):
         raise ValueError(f"A steering vector has an array (width,) for each layer, all of one width; {', '.join(map(str, shapes)) or 'no layer'} came.")
     if bad := [l for l, v in directions.items() if not np.isfinite(v).all()]: raise ValueError(f"The direction of layer {bad[0]} holds NaN or infinities.")
 
-# %% ../nbs/api/34_steering.ipynb #27734352
+# %% ../nbs/api/34_steering.ipynb #9ef7bd38
 _KIND = ("dim", "model_type", "n_layers", "hook")
 
 def _sum(a, b, method):
@@ -380,6 +390,8 @@ def _sum(a, b, method):
 
 class _Arithmetic:
     "What can be calculated with steering vectors"
+    __array_ufunc__ = None  # so that NumPy's numbers leave it to us
+
     def scaled(self,
         factors, # a number, or layer -> number; layers that are not named stay as they are
     ): # -> SteeringVector
@@ -403,7 +415,7 @@ class _Arithmetic:
     def __add__(self, other): return _sum(self, other, f"{self.method} + {other.method}") if isinstance(other, SteeringVector) else NotImplemented
     def __sub__(self, other): return _sum(self, -other, f"{self.method} - {other.method}") if isinstance(other, SteeringVector) else NotImplemented
 
-# %% ../nbs/api/34_steering.ipynb #acca0d6b
+# %% ../nbs/api/34_steering.ipynb #7ebd1af7
 class _Kept:
     "How steering vectors are kept"
     def save(self,
@@ -430,7 +442,7 @@ class _Kept:
         "Upload the vector and a card that says what it is"
         return _push(self, repo, private, token, message)
 
-# %% ../nbs/api/34_steering.ipynb #27ee7f90
+# %% ../nbs/api/34_steering.ipynb #312c1351
 class _Used:
     "What steering vectors are for, and where they come from"
     def check(self,
@@ -459,7 +471,7 @@ class _Used:
         "Write the file that `lm-eval --model steered` reads as steer_path"
         return _to_lm_eval(self, path, multiplier)
 
-# %% ../nbs/api/34_steering.ipynb #ae802c05
+# %% ../nbs/api/34_steering.ipynb #5ea0d975
 @dataclass(frozen=True, eq=False, repr=False)
 class SteeringVector(_Arithmetic, _Kept, _Used, Result, Mapping):
     "A direction for each of some layers of a model: a mapping from layer (block number, from 0) to array (width,)"
@@ -497,7 +509,7 @@ class SteeringVector(_Arithmetic, _Kept, _Used, Result, Mapping):
     def numbers(self): return _numbers(self)
     def to_frame(self): return _frame(self)
 
-# %% ../nbs/api/34_steering.ipynb #a3d26552
+# %% ../nbs/api/34_steering.ipynb #77e683cb
 def _plain(value): return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -521,7 +533,7 @@ def _frame(self):
     frame = pd.DataFrame({"layer": self.layers, "norm": [float(np.linalg.norm(v)) for v in self.values()], "residual": [self.norms.get(l, np.nan) for l in self]})
     return frame.assign(ratio=frame["norm"] / frame["residual"])
 
-# %% ../nbs/api/34_steering.ipynb #6bd582f8
+# %% ../nbs/api/34_steering.ipynb #13733890
 _CAA = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 def _with_answer(question, answer):
@@ -541,7 +553,7 @@ def _two_texts(contrast, i):
         raise ValueError(f"Contrast {i} should be a pair (positive, negative) of strings or of chats, or a two-choice item; {str(contrast)[:60]!r} came.")
     return two
 
-# %% ../nbs/api/34_steering.ipynb #63270460
+# %% ../nbs/api/34_steering.ipynb #5be96705
 def _check_letter(tokenizer, ids, text, i):
     "Refuse a tokenizer that has not the letter of a two-choice answer at the last token but one"
     letter = re.search(r"\(([A-Z])\)$", text)
@@ -562,13 +574,7 @@ def _contrast_ids(tokenizer, contrasts, position):
         if positive[:end[0]] == negative[:end[1]]: raise ValueError(f"The two texts of contrast {i} are the same up to position {at}: there is no difference to read.")
     return [ids for two in rows for ids in two], at
 
-# %% ../nbs/api/34_steering.ipynb #dcbdc9ce
-def _text_config(model):
-    "The part of the config of `model` that is about text; None where there is no config"
-    config = getattr(model, "config", None)
-    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-
-
+# %% ../nbs/api/34_steering.ipynb #03912302
 def _called(model):
     "What `model` is called: its name on the hub, or the name of its folder"
     name = getattr(model, "name_or_path", "") or type(model).__name__
@@ -588,7 +594,7 @@ def _about(model, hook, blocks):
     return dict(model=_called(model), revision=getattr(getattr(model, "config", None), "_commit_hash", None), n_layers=len(find_blocks(model, blocks)),
                 model_type=getattr(_text_config(model), "model_type", ""), hook=hook, modules=_module_names(model, hook, blocks))
 
-# %% ../nbs/api/34_steering.ipynb #40bfb9cb
+# %% ../nbs/api/34_steering.ipynb #87030ae5
 def extract_steering_vector(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -612,7 +618,7 @@ def extract_steering_vector(
     return SteeringVector({layer: t / n for layer, t in total.items()}, **_about(model, hook, blocks), position=position, norms=norms,
                           method="mean difference", report={"contrasts": n})
 
-# %% ../nbs/api/34_steering.ipynb #e7dd36f4
+# %% ../nbs/api/34_steering.ipynb #2337cbc7
 def _from_direction(array, layer, model, tokenizer, hook, method, blocks):
     "What `SteeringVector.from_direction` gives"
     (layer,) = _hooked(model, [layer], hook, blocks)
@@ -622,7 +628,7 @@ def _from_direction(array, layer, model, tokenizer, hook, method, blocks):
     if width not in (None, vector.dim): raise ValueError(f"The direction has {vector.dim} numbers, and the hidden states of {_called(model)} have {width}.")
     return vector
 
-# %% ../nbs/api/34_steering.ipynb #46796716
+# %% ../nbs/api/34_steering.ipynb #e0141221
 def _check_model(vector, model, blocks):
     "Refuse `model` if it is of another kind than the one that `vector` is for"
     config = _text_config(model)
@@ -632,7 +638,7 @@ def _check_model(vector, model, blocks):
         raise ValueError(f"This vector is for {vector.model or 'another model'} ({'; '.join(wrong)} as {_called(model)} has). "
                          f"Move it there with Emb2Emb: Emb2Emb().fit(pair).transfer(vector, model, tokenizer).")
 
-# %% ../nbs/api/34_steering.ipynb #a565b1bd
+# %% ../nbs/api/34_steering.ipynb #d2244585
 def _multiplied(vector, multiplier, layers):
     "layer -> tensor (width,), or (batch, width) where there is a multiplier for each row"
     by = torch.as_tensor(multiplier, dtype=torch.float32).cpu()
@@ -654,7 +660,7 @@ def steer(
     vector.check(model, blocks)
     with add_to_blocks(model, _multiplied(vector, multiplier, layers), positions, vector.hook, blocks): yield model
 
-# %% ../nbs/api/34_steering.ipynb #c53515e3
+# %% ../nbs/api/34_steering.ipynb #89ee65b3
 def _write(path, make):
     "Let `make` write a file, which is then put at `path`"
     path = Path(path)
@@ -664,7 +670,7 @@ def _write(path, make):
         os.replace(Path(part)/path.name, path)
     return path
 
-# %% ../nbs/api/34_steering.ipynb #8d7b633c
+# %% ../nbs/api/34_steering.ipynb #779ace42
 _FORMAT, _FILE = "embgeom.SteeringVector", "steering_vector.safetensors"
 
 def _metadata(vector):
@@ -676,7 +682,7 @@ def _metadata(vector):
 
 def _as_bytes(vector): return to_safetensors({f"layer.{l}": v for l, v in vector.items()}, metadata=_metadata(vector))
 
-# %% ../nbs/api/34_steering.ipynb #4337cd25
+# %% ../nbs/api/34_steering.ipynb #6005190e
 def _read(path):
     "The `SteeringVector` in the file `path`"
     try:
@@ -691,7 +697,7 @@ def _read(path):
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"The header of {path} is damaged, or of another version of embgeom than {embgeom.__version__} ({error!r}).") from None
 
-# %% ../nbs/api/34_steering.ipynb #975f429a
+# %% ../nbs/api/34_steering.ipynb #938cc225
 def _load(source, revision, token):
     "The vector in a file or folder, or on the hub"
     path = Path(source).expanduser()
@@ -703,7 +709,7 @@ def _load(source, revision, token):
     if found is None: raise FileNotFoundError(f"{source} on the hub has no {_FILE}: it holds no steering vector of embgeom.")
     return _read(found)
 
-# %% ../nbs/api/34_steering.ipynb #e197bb30
+# %% ../nbs/api/34_steering.ipynb #b79e0b8b
 _CARD = """---
 library_name: embgeom
 {base}tags:
@@ -737,7 +743,7 @@ def _not_uploaded(error, repo):
         return PermissionError(f"The hub does not let you write to {repo!r} ({status or 'no token'}). Log in with `hf auth login`, or pass a token that may: token='hf_...'.")
     return ConnectionError(f"The vector could not be uploaded to {repo!r} ({error}). Check the network, and try again.")
 
-# %% ../nbs/api/34_steering.ipynb #6ed1ab5f
+# %% ../nbs/api/34_steering.ipynb #71862277
 _UPLOAD_ERRORS = (huggingface_hub.errors.HfHubHTTPError.__bases__[0], # of httpx, or of httpx2, whichever the client uses
                   huggingface_hub.errors.HFValidationError, huggingface_hub.errors.LocalTokenNotFoundError)
 
@@ -751,7 +757,7 @@ def _push(vector, repo, private, token, message):
         return api.create_commit(repo, added, commit_message=message).commit_url
     except (*_UPLOAD_ERRORS, OSError) as error: raise _not_uploaded(error, repo) from None
 
-# %% ../nbs/api/34_steering.ipynb #47279210
+# %% ../nbs/api/34_steering.ipynb #254b8227
 def _to_gguf(vector, path, model_hint):
     "Write `vector` as a control vector of llama.cpp"
     try: import gguf
@@ -767,7 +773,7 @@ def _to_gguf(vector, path, model_hint):
         for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close): step()
     return _write(path, make)
 
-# %% ../nbs/api/34_steering.ipynb #9a3ddc76
+# %% ../nbs/api/34_steering.ipynb #11bec97f
 def _to_lm_eval(vector, path, multiplier):
     "Write `vector` for the model `steered` of lm-eval"
     if not str(path).endswith((".pt", ".pth")): raise ValueError(f"lm-eval tells by the name what is in a file; it must end in .pt, and {path} does not.")
@@ -776,7 +782,7 @@ def _to_lm_eval(vector, path, multiplier):
              for layer, v in vector.items()}
     return _write(path, lambda part: torch.save(steps, part))
 
-# %% ../nbs/api/34_steering.ipynb #9e684119
+# %% ../nbs/api/34_steering.ipynb #7691b6ca
 @dataclass(frozen=True, eq=False, repr=False)
 class FinalNorm(Result):
     "What stands between the last block of a model and its head"
@@ -784,7 +790,7 @@ class FinalNorm(Result):
     gain: np.ndarray # what each coordinate is multiplied by, once they have a mean square of 1 (width,)
     subtracts_mean: bool # whether their mean is taken off first: LayerNorm does, RMSNorm does not
 
-# %% ../nbs/api/34_steering.ipynb #b7550c69
+# %% ../nbs/api/34_steering.ipynb #6b5b3ecf
 def _watch(model):
     "What the head of `model` reads in a text of two tokens; module -> output, in the order in which they run; and module -> input"
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
@@ -810,7 +816,7 @@ def _times(x, y):
     by = float((x * y).sum() / (y * y).sum())
     return by if torch.allclose(x, by * y, rtol=1e-3, atol=1e-5 * float(x.abs().max())) else None
 
-# %% ../nbs/api/34_steering.ipynb #5f532ad8
+# %% ../nbs/api/34_steering.ipynb #de2fae1d
 def _probe(norm, width, device):
     "The gain of `norm`, and whether it subtracts the mean; an error if it is no norm"
     weights = list(norm.parameters())
@@ -828,7 +834,7 @@ def _probe(norm, width, device):
         raise ValueError(f"The head reads the output of a {type(norm).__name__}, and that is neither a LayerNorm nor an RMSNorm.")
     return gain.numpy(), subtracts
 
-# %% ../nbs/api/34_steering.ipynb #03f0c3ec
+# %% ../nbs/api/34_steering.ipynb #e18387ae
 def final_norm(
     model, # a loaded model with its head
     blocks=None, # the name of the list of blocks, where it cannot be found
