@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PASSAGES', 'MIN_TEXTS', 'paired_positions', 'layer_pairs', 'HiddenAlignment', 'hidden_alignment']
 
-# %% ../nbs/api/41_hidden.ipynb #e33900ba
+# %% ../nbs/api/41_hidden.ipynb #37dfecd3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from .plots import COLORS, NEUTRAL
 from .results import Result
 from .steering import final_norm, find_blocks, hidden_states
 
-# %% ../nbs/api/41_hidden.ipynb #8b973a13
+# %% ../nbs/api/41_hidden.ipynb #40d8737a
 PASSAGES = (
     'The road climbed slowly out of the village, past the church and the last of the farms. At the top we sat down on a wall to rest, and looked back at the smoke that rose from the chimneys.',
     'My aunt kept her letters in a wooden box under the bed. When she died we read them one by one, and learned that she had once meant to go to America with a man whom nobody remembered.',
@@ -64,14 +64,14 @@ PASSAGES = (
     'It was quite dark when they reached the inn. A woman with a lamp came out, looked at their boots, and told them that there was soup, that there was one bed, and that the horse would have to wait.',
 )
 
-# %% ../nbs/api/41_hidden.ipynb #30c3e358
+# %% ../nbs/api/41_hidden.ipynb #c02ec684
 def _read_text(text, tokenizer):
     "The ids of `text`, and at which position which character is reached: {end: position}"
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ends = {end: i for i, (start, end) in enumerate(read["offset_mapping"]) if i and end > start}
     return read["input_ids"], ends
 
-# %% ../nbs/api/41_hidden.ipynb #bb4ceae9
+# %% ../nbs/api/41_hidden.ipynb #364d8b4d
 def paired_positions(
     text, # what both read
     tokenizers, # the source's and the target's
@@ -90,7 +90,7 @@ def _check_fast(tokenizer):
         raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does not say where its tokens lie in the text "
                          "(return_offsets_mapping); positions cannot be paired. Load the fast one: AutoTokenizer.from_pretrained(..., use_fast=True).")
 
-# %% ../nbs/api/41_hidden.ipynb #976ececd
+# %% ../nbs/api/41_hidden.ipynb #aabd2e8e
 MIN_TEXTS = 10 # fewer texts than this give no standard error worth the name
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Reading:
     @property
     def lengths(self): return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
 
-# %% ../nbs/api/41_hidden.ipynb #decb1c16
+# %% ../nbs/api/41_hidden.ipynb #be7df567
 def _check_texts(texts):
     "`texts` as a list of strings"
     texts = [texts] if isinstance(texts, str) else list(texts)
@@ -127,7 +127,7 @@ def _pair_texts(texts, tokenizers):
     positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1))
     return _Reading(ids, positions, np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept]))
 
-# %% ../nbs/api/41_hidden.ipynb #8d17b17b
+# %% ../nbs/api/41_hidden.ipynb #b1760df5
 def _read_states(model, ids, positions, layers, batch_size, progress=False):
     "layer -> states (n, d) behind each of `layers`, at `positions` of the texts `ids`, in float32; behind -1 are the token embeddings"
     wanted = sorted(set(layers) - {-1})
@@ -150,7 +150,7 @@ def _normed(norm, states, block=4096):
     where = next(norm.module.parameters(), states)
     with torch.no_grad(): return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu() for b in row_blocks(len(states), block)])
 
-# %% ../nbs/api/41_hidden.ipynb #0636a006
+# %% ../nbs/api/41_hidden.ipynb #90f5c819
 def layer_pairs(
     n_source, # blocks of the source
     n_target, # blocks of the target
@@ -160,7 +160,7 @@ def layer_pairs(
     at = lambda i, n: (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
     return [(at(i, n_source), at(i, n_target)) for i in range(few)]
 
-# %% ../nbs/api/41_hidden.ipynb #a9b17944
+# %% ../nbs/api/41_hidden.ipynb #bda7bb79
 def _check_layers(layers, n_source, n_target):
     "`layers` as a list of pairs of layers that there are; the embeddings, and blocks by relative depth, where None"
     if layers is None: return [(-1, -1), *layer_pairs(n_source, n_target)]
@@ -171,7 +171,7 @@ def _check_layers(layers, n_source, n_target):
         raise ValueError(f"The source has blocks 0 to {n_source - 1} and the target 0 to {n_target - 1}, and -1 stands for the embeddings; layers asks for {odd[0]}.")
     return sorted(pairs)
 
-# %% ../nbs/api/41_hidden.ipynb #640e949a
+# %% ../nbs/api/41_hidden.ipynb #3bf69b1a
 def _law_matrices(mapping, laws, d_source, d_target, device=None):
     "{law: matrix (d_source, d_target)} of `mapping`"
     wanted = f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of {d_target} (the target's)"
@@ -193,7 +193,7 @@ def _check_mapping(mapping, laws):
     if odd := [law for law in laws if law not in mapping.laws]: raise ValueError(f"The mapping has the laws {', '.join(mapping.laws)}; {odd[0]!r} was asked for.")
     return laws
 
-# %% ../nbs/api/41_hidden.ipynb #a6eb371f
+# %% ../nbs/api/41_hidden.ipynb #9370daf6
 @dataclass(frozen=True)
 class _Sums:
     "Sums over n positions of xx', xy', |y|^2, x and y"
@@ -219,7 +219,7 @@ class _Sums:
         return _Sums(self.n, self.xx - torch.outer(self.x, p) - torch.outer(p, self.x - self.n*p), self.xy - torch.outer(self.x, q) - torch.outer(p, self.y - self.n*q),
                      self.yy - (2*self.y - self.n*q) @ q, self.x - self.n*p, self.y - self.n*q)
 
-# %% ../nbs/api/41_hidden.ipynb #594feb38
+# %% ../nbs/api/41_hidden.ipynb #439ea2bf
 def _loss(W, sums):
     "The sum of |y - xW|^2"
     return sums.yy - 2*(W*sums.xy).sum() + (W*(sums.xx @ W)).sum()
@@ -242,7 +242,7 @@ def _rotation(sums):
     u, _, v = torch.linalg.svd(sums.xy, full_matrices=False)
     return u @ v * _scale(u @ v, sums)
 
-# %% ../nbs/api/41_hidden.ipynb #03fbe289
+# %% ../nbs/api/41_hidden.ipynb #674703be
 def _best_alpha(train, held, alphas):
     "That of `alphas` whose map, fitted on `train` without `held`, does best on `held`"
     if len(alphas) == 1: return alphas[0]
@@ -260,7 +260,7 @@ def _fold_maps(folds, own, laws, alphas):
     states = {"ridge on states": (_ridge(about, alpha), 1.), "rotation on states": (_rotation(about), 1.)}
     return train.means, {law: (W, _scale(W, about)) for law, W in laws.items()} | states
 
-# %% ../nbs/api/41_hidden.ipynb #10109e87
+# %% ../nbs/api/41_hidden.ipynb #7989f6d3
 def _cosines(z, y):
     "The cosine of each row of `z` with that of `y` (n,)"
     return torch.nn.functional.cosine_similarity(z, y, dim=1, eps=1e-300)
@@ -272,14 +272,14 @@ def _unpaired(u, v):
     a, b = u - p, v - q
     return float(p @ q), float(((a.T @ a)*(b.T @ b)).sum()/(n - 1))**.5/n
 
-# %% ../nbs/api/41_hidden.ipynb #5dbc05b3
+# %% ../nbs/api/41_hidden.ipynb #cc290086
 def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
     left = (t.sum() - t)/(b.sum() - b)
     return t.sum()/b.sum(), float(np.sqrt((len(t) - 1)/len(t) * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/41_hidden.ipynb #95abe89a
+# %% ../nbs/api/41_hidden.ipynb #a75390f4
 @dataclass(frozen=True)
 class _Layer:
     "The states of one pair of layers, and of each fold the means and maps found on the others"
@@ -301,7 +301,7 @@ class _Layer:
         for f, maps in enumerate(self.maps): out[self.fold == f] = x[self.fold == f] @ maps[name][0]
         return out, out.new_tensor([maps[name][1] for maps in self.maps])[self.fold][:, None]
 
-# %% ../nbs/api/41_hidden.ipynb #10e77bca
+# %% ../nbs/api/41_hidden.ipynb #b6841d16
 def _fit_layer(x, y, text, fold, laws, alphas):
     "The `_Layer` of the states `x` and `y`, whose positions are in the fold `fold`"
     x, y = x.double(), y.double()
@@ -309,7 +309,7 @@ def _fit_layer(x, y, text, fold, laws, alphas):
     means, maps = zip(*(_fold_maps(sums, f, laws, alphas) for f in range(len(sums))))
     return _Layer(x, y, text, fold, list(means), list(maps))
 
-# %% ../nbs/api/41_hidden.ipynb #14917ad2
+# %% ../nbs/api/41_hidden.ipynb #50e4fe46
 def _measure(layer, name, law=None):
     "The figures of the map `name`, whose matrix is `law` if it is a law"
     (z, scale), y = layer.carried(name), layer.centered[1]
@@ -322,7 +322,7 @@ def _measure(layer, name, law=None):
                 cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(layer.y).mean(0)), cosine_centered=mean, stderr=stderr,
                 null=null, null_std=null_std, r2=1 - loss, r2_stderr=r2_stderr)
 
-# %% ../nbs/api/41_hidden.ipynb #c5741f4b
+# %% ../nbs/api/41_hidden.ipynb #6c71351b
 def _shuffled(layer, matrices):
     "Mean and spread of the centred cosine over `matrices` that were fitted on shuffled tokens"
     if not matrices: return dict(shuffled=np.nan, shuffled_std=np.nan)
@@ -338,7 +338,7 @@ def _layer_rows(x, y, reading, fold, laws, nulls, alphas):
     rows = [_measure(layer, name, laws.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
     return [r | dict(first_direction=float(variance[-1]/variance.sum())) for r in rows]
 
-# %% ../nbs/api/41_hidden.ipynb #1693ac86
+# %% ../nbs/api/41_hidden.ipynb #cf70ff8a
 @dataclass(frozen=True, repr=False)
 class HiddenAlignment(Result):
     "How well maps carry hidden states from one model to another, layer by layer"
@@ -371,7 +371,7 @@ class HiddenAlignment(Result):
 
     def _repr_html_(self): return super()._repr_html_() + f"<p>{self.text.replace(chr(10), '<br>')}</p>"
 
-# %% ../nbs/api/41_hidden.ipynb #e93eb7fa
+# %% ../nbs/api/41_hidden.ipynb #ea109855
 def _chance(frame):
     "How far from `null` chance goes: the larger of the two spreads, with the error"
     return np.hypot(frame.stderr, frame[["null_std", "shuffled_std"]].max(axis=1))
@@ -406,7 +406,7 @@ def _which(there):
     if k in (0, n): return f"{'all' if k else 'none'} of {n}"
     return f"the last {k} of {n}" if there[-k:].all() else f"{k} of {n}"
 
-# %% ../nbs/api/41_hidden.ipynb #424639e7
+# %% ../nbs/api/41_hidden.ipynb #f6add79e
 def _by_layer(result, value):
     "The chart of `value` by depth"
     titles = {"cosine_centered": "cosine of centred states", "r2": "R², centred", "cosine": "cosine of states as they are"}
@@ -435,7 +435,7 @@ def _drawn(base, names, colors, title, value, result):
     return alt.layer(*parts).facet(column=alt.Column("panel:N", sort="descending", title=None)).properties(
         title=alt.TitleParams(text[0], subtitle="solid: laws fitted on unembeddings; dashed: fitted on states; rules: ± 2 errors; grey: chance", anchor="start"), description=text[0])
 
-# %% ../nbs/api/41_hidden.ipynb #0766e97a
+# %% ../nbs/api/41_hidden.ipynb #b9b6f568
 def _name(model):
     "What to call a loaded `model`"
     return Path(getattr(model, "name_or_path", "") or type(model).__name__).name
@@ -465,7 +465,7 @@ def _check_ids(reading, models):
         longest, most = max(map(len, ids)), getattr(model.config, "max_position_embeddings", None)
         if most and longest > most: raise ValueError(f"The {name} reads at most {most} tokens at once, and a text has {longest}. Cut the texts into shorter passages.")
 
-# %% ../nbs/api/41_hidden.ipynb #a5938c9f
+# %% ../nbs/api/41_hidden.ipynb #bc2e3c1a
 def _folds(text, n, random_state):
     "The fold of each position: the texts are dealt into `n` at random"
     count = text.max() + 1
@@ -479,7 +479,7 @@ def _check_norms(norms):
     if not norms or set(norms) - {"before", "after"}: raise ValueError(f"norms are 'before' and 'after' the final norm, or one of them; {norms!r} came.")
     return norms
 
-# %% ../nbs/api/41_hidden.ipynb #4775864a
+# %% ../nbs/api/41_hidden.ipynb #b0f319d2
 def _mappings(mapping, null_mapping):
     "Both as one list, the mapping first"
     nulls = [] if null_mapping is None else list(null_mapping) if isinstance(null_mapping, (list, tuple)) else [null_mapping]
@@ -494,7 +494,7 @@ def _result(models, reading, pairs, laws, frame, n_target):
     frame = frame[first + [c for c in frame if c not in first]]
     return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), laws, frame)
 
-# %% ../nbs/api/41_hidden.ipynb #e82985ee
+# %% ../nbs/api/41_hidden.ipynb #b9282424
 def hidden_alignment(
     source, # a loaded model, whose states are carried
     target, # a loaded model, to whose states they are carried
