@@ -6,7 +6,7 @@
 __all__ = ['NEUTRAL_TEXTS', 'find_blocks', 'add_to_blocks', 'hidden_states', 'residual_norms', 'SteeringVector',
            'extract_steering_vector', 'steer', 'FinalNorm', 'final_norm']
 
-# %% ../nbs/api/34_steering.ipynb #34628cdb
+# %% ../nbs/api/34_steering.ipynb #14ecb709
 import json
 import os
 import re
@@ -32,7 +32,7 @@ import embgeom
 from .hub import is_reachable, whole_file
 from .results import Result
 
-# %% ../nbs/api/34_steering.ipynb #ef1a8414
+# %% ../nbs/api/34_steering.ipynb #85bac5af
 def _lists(module, name=""):
     "name -> list of modules, of those in `module` that are in no other and whose members have parts"
     if isinstance(module, torch.nn.ModuleList): return {name: module} if len(module) and any(True for _ in module[0].children()) else {}
@@ -50,7 +50,7 @@ def _name_of(root, module):
     "The name of `module` in `root`"
     return next(name for name, m in root.named_modules() if m is module)
 
-# %% ../nbs/api/34_steering.ipynb #2848ea11
+# %% ../nbs/api/34_steering.ipynb #5bc42a55
 def _not_found(model, why):
     "The error when it is not clear which are the blocks of `model`"
     lists = ", ".join(f"{name!r} ({len(l)} of {type(l[0]).__name__})" for name, l in list(_lists(model).items())[:8]) or "none"
@@ -65,7 +65,7 @@ def _named_blocks(model, name):
         raise _not_found(model, f"are not at {name!r}: that is one {type(found).__name__}")
     return found
 
-# %% ../nbs/api/34_steering.ipynb #d6d1a400
+# %% ../nbs/api/34_steering.ipynb #3410205b
 def find_blocks(
     model, # a loaded model
     blocks: str | None = None, # the name of the list of blocks in `model`, e.g. "transformer.h"; found where not given
@@ -80,7 +80,7 @@ def find_blocks(
     if len(lists) > 1 and _size(lists[1]) > _size(lists[0]) / 4: raise _not_found(model, "could be in more than one list")
     return lists[0]
 
-# %% ../nbs/api/34_steering.ipynb #b7ee28b3
+# %% ../nbs/api/34_steering.ipynb #727d8ae3
 _MLP = re.compile(r"(^|_)(mlp|ffn|ff|moe)($|_)|feed_?forward|^fc2$")
 
 def _part(block, hook):
@@ -96,7 +96,7 @@ def _part(block, hook):
         raise ValueError(f"hook is 'block', 'mlp', or the name of a part of a block; {hook!r} came, and the parts of a {type(block).__name__} are "
                          f"{', '.join(children)}.") from None
 
-# %% ../nbs/api/34_steering.ipynb #26405844
+# %% ../nbs/api/34_steering.ipynb #9a26c24c
 def _check_layers(layers, n):
     "`layers` as a list of block numbers from 0 to `n`-1; all where None"
     if layers is None: return list(range(n))
@@ -111,7 +111,7 @@ def _hooked(model, layers=None, hook="block", blocks=None):
     found = find_blocks(model, blocks)
     return {layer: _part(found[layer], hook) for layer in _check_layers(layers, len(found))}
 
-# %% ../nbs/api/34_steering.ipynb #dc2f9f0f
+# %% ../nbs/api/34_steering.ipynb #c6782a07
 def _states(output):
     "The hidden states (batch, position, width) in the `output` of a block"
     states = output[0] if isinstance(output, (tuple, list)) and output else output
@@ -125,7 +125,7 @@ def _with_states(output, states):
     "The `output` of a block with other hidden `states`"
     return type(output)([states, *output[1:]]) if isinstance(output, (tuple, list)) else states
 
-# %% ../nbs/api/34_steering.ipynb #0f4346f1
+# %% ../nbs/api/34_steering.ipynb #b899ff4e
 @contextmanager
 def _hooks(modules, hook):
     "While open, `hook(layer, output)` is called when one of `modules` (layer -> module) has run; what it returns, if anything, is the new output"
@@ -134,7 +134,7 @@ def _hooks(modules, hook):
             stack.callback(module.register_forward_hook(lambda _, __, output, layer=layer: hook(layer, output)).remove)
         yield
 
-# %% ../nbs/api/34_steering.ipynb #1f83db8d
+# %% ../nbs/api/34_steering.ipynb #4b0e2cdb
 def _for_rows(delta, states):
     "`delta` (width,) or (batch, width) in the shape that can be added to `states`"
     if delta.shape[-1] != states.shape[-1]:
@@ -144,7 +144,7 @@ def _for_rows(delta, states):
     if rest or not times: raise ValueError(f"{len(delta)} vectors came for a batch of {len(states)}; give one for all, or one for each row.")
     return delta.repeat_interleave(times, 0)[:, None]
 
-# %% ../nbs/api/34_steering.ipynb #78d6b6c2
+# %% ../nbs/api/34_steering.ipynb #5ce905ac
 class _Prompt:
     "How long the prompt is, and how many positions there were before the blocks run"
     def __init__(self): self.length, self.runs, self.cached = None, 0, None
@@ -164,7 +164,7 @@ class _Prompt:
         if before is None: before = 0 if self.runs == 1 or n > self.length else self.length
         return min(max(self.length - before, 0), n)
 
-# %% ../nbs/api/34_steering.ipynb #9ed342bc
+# %% ../nbs/api/34_steering.ipynb #0321bd66
 def _prompt_length(model, args, kwargs):
     "How many positions the prompt of a call of `model.generate` takes in the decoder"
     if model.config.is_encoder_decoder: given = kwargs.get("decoder_input_ids")
@@ -191,7 +191,7 @@ def _watched(model, blocks, prompt):
         if own: model.generate = generate
         else: del model.generate
 
-# %% ../nbs/api/34_steering.ipynb #00f78071
+# %% ../nbs/api/34_steering.ipynb #d0f1c05d
 def _as_deltas(deltas):
     "layer -> function from hidden states to what is to be added to them, for the `deltas` that are not zero"
     ready = {layer: torch.as_tensor(delta) for layer, delta in deltas.items()}
@@ -201,7 +201,7 @@ def _as_deltas(deltas):
     moved = lru_cache(maxsize=None)(lambda layer, device, dtype: ready[layer].to(device, dtype))
     return {l: lambda states, l=l: _for_rows(moved(l, states.device, states.dtype), states) for l, delta in ready.items() if delta.any()}
 
-# %% ../nbs/api/34_steering.ipynb #4f268eff
+# %% ../nbs/api/34_steering.ipynb #8ce00a21
 @contextmanager
 def add_to_blocks(
     model, # a loaded model
@@ -223,7 +223,7 @@ def add_to_blocks(
 
     with nullcontext() if positions == "all" else _watched(model, blocks, prompt), _hooks({l: modules[l] for l in added}, add): yield model
 
-# %% ../nbs/api/34_steering.ipynb #c51379f1
+# %% ../nbs/api/34_steering.ipynb #67a61a5e
 @contextmanager
 def _as_for_use(model):
     "`model` without dropout and gradients, for a while"
@@ -234,7 +234,7 @@ def _as_for_use(model):
     finally:
         for m in training: m.training = True
 
-# %% ../nbs/api/34_steering.ipynb #1a59e7bf
+# %% ../nbs/api/34_steering.ipynb #9834bfb4
 def _is_chat(text): return isinstance(text, (list, tuple)) and len(text) > 0 and all(isinstance(m, Mapping) for m in text)
 
 
@@ -247,13 +247,13 @@ def _ids(tokenizer, text):
     answered = text[-1]["role"] == "assistant"
     return tokenizer.apply_chat_template(list(text), return_dict=False, continue_final_message=answered, add_generation_prompt=not answered)
 
-# %% ../nbs/api/34_steering.ipynb #870e053f
+# %% ../nbs/api/34_steering.ipynb #a0a4e8e9
 def _text_config(model):
     "The part of the config of `model` that is about text; None where there is no config"
     config = getattr(model, "config", None)
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
-# %% ../nbs/api/34_steering.ipynb #1498e5fe
+# %% ../nbs/api/34_steering.ipynb #8c7c64ba
 def _batch(rows, device):
     "Token ids and mask (batch, longest) of `rows`, padded on the right"
     longest = max(map(len, rows))
@@ -282,13 +282,13 @@ def _readable(model, tokenizer, texts, positions):
         raise ValueError(f"Text {over[0]} has {len(rows[over[0]])} tokens, and {type(model).__name__} reads {longest} at most. Cut it, or leave it out.")
     return rows, [_places(positions, len(r), i) for i, r in enumerate(rows)]
 
-# %% ../nbs/api/34_steering.ipynb #186fec59
+# %% ../nbs/api/34_steering.ipynb #b09f0b39
 def _device(model):
     "Where `model` takes its token ids"
     device = model.get_input_embeddings().weight.device
     return device if device.type != "meta" else torch.device("cpu")  # weights that are elsewhere are brought, and so is the input
 
-# %% ../nbs/api/34_steering.ipynb #cd8aae04
+# %% ../nbs/api/34_steering.ipynb #e45bf43a
 def hidden_states(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -318,7 +318,7 @@ def hidden_states(
         with _as_for_use(model), _hooks(modules, keep): body(**_batch(batch, device), use_cache=False)
         yield from ({layer: kept[layer][i] for layer in modules} for i in range(len(batch)))
 
-# %% ../nbs/api/34_steering.ipynb #97241677
+# %% ../nbs/api/34_steering.ipynb #30d4a8aa
 NEUTRAL_TEXTS = (
     "The train to the coast leaves at nine in the morning and arrives a little before noon.",
     "She put the letters on the table, opened the window and went back to her work.",
@@ -342,7 +342,7 @@ NEUTRAL_TEXTS = (
     "The second volume was printed in the same year as the first, but in another city.",
 )
 
-# %% ../nbs/api/34_steering.ipynb #47b461a2
+# %% ../nbs/api/34_steering.ipynb #05d89409
 def residual_norms(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -359,7 +359,7 @@ def residual_norms(
     if not any(lengths.values()): raise ValueError("No text of two tokens or more came, and the first position of a text does not count.")
     return {layer: float(np.median(l)) for layer, l in lengths.items()}
 
-# %% ../nbs/api/34_steering.ipynb #dd2b6f81
+# %% ../nbs/api/34_steering.ipynb #9b689b93
 def _frozen(array):
     "`array` as float32 numbers of its own that cannot be written to"
     array = np.array(array.detach().float().cpu().numpy() if isinstance(array, torch.Tensor) else array, dtype=np.float32)
@@ -374,7 +374,7 @@ def _check_directions(directions):
         raise ValueError(f"A steering vector has an array (width,) for each layer, all of one width; {', '.join(map(str, shapes)) or 'no layer'} came.")
     if bad := [l for l, v in directions.items() if not np.isfinite(v).all()]: raise ValueError(f"The direction of layer {bad[0]} holds NaN or infinities.")
 
-# %% ../nbs/api/34_steering.ipynb #9ef7bd38
+# %% ../nbs/api/34_steering.ipynb #9aad921b
 _KIND = ("dim", "model_type", "n_layers", "hook")
 
 def _sum(a, b, method):
@@ -415,7 +415,7 @@ class _Arithmetic:
     def __add__(self, other): return _sum(self, other, f"{self.method} + {other.method}") if isinstance(other, SteeringVector) else NotImplemented
     def __sub__(self, other): return _sum(self, -other, f"{self.method} - {other.method}") if isinstance(other, SteeringVector) else NotImplemented
 
-# %% ../nbs/api/34_steering.ipynb #7ebd1af7
+# %% ../nbs/api/34_steering.ipynb #400d942e
 class _Kept:
     "How steering vectors are kept"
     def save(self,
@@ -442,7 +442,7 @@ class _Kept:
         "Upload the vector and a card that says what it is"
         return _push(self, repo, private, token, message)
 
-# %% ../nbs/api/34_steering.ipynb #312c1351
+# %% ../nbs/api/34_steering.ipynb #4c529346
 class _Used:
     "What steering vectors are for, and where they come from"
     def check(self,
@@ -471,7 +471,7 @@ class _Used:
         "Write the file that `lm-eval --model steered` reads as steer_path"
         return _to_lm_eval(self, path, multiplier)
 
-# %% ../nbs/api/34_steering.ipynb #5ea0d975
+# %% ../nbs/api/34_steering.ipynb #148a5235
 @dataclass(frozen=True, eq=False, repr=False)
 class SteeringVector(_Arithmetic, _Kept, _Used, Result, Mapping):
     "A direction for each of some layers of a model: a mapping from layer (block number, from 0) to array (width,)"
@@ -509,7 +509,7 @@ class SteeringVector(_Arithmetic, _Kept, _Used, Result, Mapping):
     def numbers(self): return _numbers(self)
     def to_frame(self): return _frame(self)
 
-# %% ../nbs/api/34_steering.ipynb #77e683cb
+# %% ../nbs/api/34_steering.ipynb #373f107d
 def _plain(value): return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -533,7 +533,7 @@ def _frame(self):
     frame = pd.DataFrame({"layer": self.layers, "norm": [float(np.linalg.norm(v)) for v in self.values()], "residual": [self.norms.get(l, np.nan) for l in self]})
     return frame.assign(ratio=frame["norm"] / frame["residual"])
 
-# %% ../nbs/api/34_steering.ipynb #13733890
+# %% ../nbs/api/34_steering.ipynb #556480c9
 _CAA = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 def _with_answer(question, answer):
@@ -553,7 +553,7 @@ def _two_texts(contrast, i):
         raise ValueError(f"Contrast {i} should be a pair (positive, negative) of strings or of chats, or a two-choice item; {str(contrast)[:60]!r} came.")
     return two
 
-# %% ../nbs/api/34_steering.ipynb #5be96705
+# %% ../nbs/api/34_steering.ipynb #e525a762
 def _check_letter(tokenizer, ids, text, i):
     "Refuse a tokenizer that has not the letter of a two-choice answer at the last token but one"
     letter = re.search(r"\(([A-Z])\)$", text)
@@ -574,7 +574,7 @@ def _contrast_ids(tokenizer, contrasts, position):
         if positive[:end[0]] == negative[:end[1]]: raise ValueError(f"The two texts of contrast {i} are the same up to position {at}: there is no difference to read.")
     return [ids for two in rows for ids in two], at
 
-# %% ../nbs/api/34_steering.ipynb #03912302
+# %% ../nbs/api/34_steering.ipynb #04495df2
 def _called(model):
     "What `model` is called: its name on the hub, or the name of its folder"
     name = getattr(model, "name_or_path", "") or type(model).__name__
@@ -594,7 +594,7 @@ def _about(model, hook, blocks):
     return dict(model=_called(model), revision=getattr(getattr(model, "config", None), "_commit_hash", None), n_layers=len(find_blocks(model, blocks)),
                 model_type=getattr(_text_config(model), "model_type", ""), hook=hook, modules=_module_names(model, hook, blocks))
 
-# %% ../nbs/api/34_steering.ipynb #87030ae5
+# %% ../nbs/api/34_steering.ipynb #1a8191ab
 def extract_steering_vector(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -618,17 +618,17 @@ def extract_steering_vector(
     return SteeringVector({layer: t / n for layer, t in total.items()}, **_about(model, hook, blocks), position=position, norms=norms,
                           method="mean difference", report={"contrasts": n})
 
-# %% ../nbs/api/34_steering.ipynb #2337cbc7
+# %% ../nbs/api/34_steering.ipynb #036484ca
 def _from_direction(array, layer, model, tokenizer, hook, method, blocks):
     "What `SteeringVector.from_direction` gives"
     (layer,) = _hooked(model, [layer], hook, blocks)
     norms = residual_norms(model, tokenizer, layers=[layer], blocks=blocks) if tokenizer is not None else {}
     vector = SteeringVector({layer: array}, **_about(model, hook, blocks), method=method, norms=norms)
     width = getattr(_text_config(model), "hidden_size", None)
-    if width not in (None, vector.dim): raise ValueError(f"The direction has {vector.dim} numbers, and the hidden states of {_called(model)} have {width}.")
+    if width not in (None, vector.dim): raise ValueError(f"The direction has the width {vector.dim}, not {width} as the hidden states of {_called(model)} have.")
     return vector
 
-# %% ../nbs/api/34_steering.ipynb #e0141221
+# %% ../nbs/api/34_steering.ipynb #ac11e9c3
 def _check_model(vector, model, blocks):
     "Refuse `model` if it is of another kind than the one that `vector` is for"
     config = _text_config(model)
@@ -638,7 +638,7 @@ def _check_model(vector, model, blocks):
         raise ValueError(f"This vector is for {vector.model or 'another model'} ({'; '.join(wrong)} as {_called(model)} has). "
                          f"Move it there with Emb2Emb: Emb2Emb().fit(pair).transfer(vector, model, tokenizer).")
 
-# %% ../nbs/api/34_steering.ipynb #d2244585
+# %% ../nbs/api/34_steering.ipynb #e400ae6e
 def _multiplied(vector, multiplier, layers):
     "layer -> tensor (width,), or (batch, width) where there is a multiplier for each row"
     by = torch.as_tensor(multiplier, dtype=torch.float32).cpu()
@@ -660,7 +660,7 @@ def steer(
     vector.check(model, blocks)
     with add_to_blocks(model, _multiplied(vector, multiplier, layers), positions, vector.hook, blocks): yield model
 
-# %% ../nbs/api/34_steering.ipynb #89ee65b3
+# %% ../nbs/api/34_steering.ipynb #d844b231
 def _write(path, make):
     "Let `make` write a file, which is then put at `path`"
     path = Path(path)
@@ -670,7 +670,7 @@ def _write(path, make):
         os.replace(Path(part)/path.name, path)
     return path
 
-# %% ../nbs/api/34_steering.ipynb #779ace42
+# %% ../nbs/api/34_steering.ipynb #229cc19c
 _FORMAT, _FILE = "embgeom.SteeringVector", "steering_vector.safetensors"
 
 def _metadata(vector):
@@ -682,7 +682,7 @@ def _metadata(vector):
 
 def _as_bytes(vector): return to_safetensors({f"layer.{l}": v for l, v in vector.items()}, metadata=_metadata(vector))
 
-# %% ../nbs/api/34_steering.ipynb #6005190e
+# %% ../nbs/api/34_steering.ipynb #a182323c
 def _read(path):
     "The `SteeringVector` in the file `path`"
     try:
@@ -697,7 +697,7 @@ def _read(path):
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"The header of {path} is damaged, or of another version of embgeom than {embgeom.__version__} ({error!r}).") from None
 
-# %% ../nbs/api/34_steering.ipynb #938cc225
+# %% ../nbs/api/34_steering.ipynb #0a9c777e
 def _load(source, revision, token):
     "The vector in a file or folder, or on the hub"
     path = Path(source).expanduser()
@@ -709,7 +709,7 @@ def _load(source, revision, token):
     if found is None: raise FileNotFoundError(f"{source} on the hub has no {_FILE}: it holds no steering vector of embgeom.")
     return _read(found)
 
-# %% ../nbs/api/34_steering.ipynb #b79e0b8b
+# %% ../nbs/api/34_steering.ipynb #12d79738
 _CARD = """---
 library_name: embgeom
 {base}tags:
@@ -743,7 +743,7 @@ def _not_uploaded(error, repo):
         return PermissionError(f"The hub does not let you write to {repo!r} ({status or 'no token'}). Log in with `hf auth login`, or pass a token that may: token='hf_...'.")
     return ConnectionError(f"The vector could not be uploaded to {repo!r} ({error}). Check the network, and try again.")
 
-# %% ../nbs/api/34_steering.ipynb #71862277
+# %% ../nbs/api/34_steering.ipynb #09afdeec
 _UPLOAD_ERRORS = (huggingface_hub.errors.HfHubHTTPError.__bases__[0], # of httpx, or of httpx2, whichever the client uses
                   huggingface_hub.errors.HFValidationError, huggingface_hub.errors.LocalTokenNotFoundError)
 
@@ -757,7 +757,7 @@ def _push(vector, repo, private, token, message):
         return api.create_commit(repo, added, commit_message=message).commit_url
     except (*_UPLOAD_ERRORS, OSError) as error: raise _not_uploaded(error, repo) from None
 
-# %% ../nbs/api/34_steering.ipynb #254b8227
+# %% ../nbs/api/34_steering.ipynb #2ed90b44
 def _to_gguf(vector, path, model_hint):
     "Write `vector` as a control vector of llama.cpp"
     try: import gguf
@@ -773,7 +773,7 @@ def _to_gguf(vector, path, model_hint):
         for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close): step()
     return _write(path, make)
 
-# %% ../nbs/api/34_steering.ipynb #11bec97f
+# %% ../nbs/api/34_steering.ipynb #e0929661
 def _to_lm_eval(vector, path, multiplier):
     "Write `vector` for the model `steered` of lm-eval"
     if not str(path).endswith((".pt", ".pth")): raise ValueError(f"lm-eval tells by the name what is in a file; it must end in .pt, and {path} does not.")
@@ -782,7 +782,7 @@ def _to_lm_eval(vector, path, multiplier):
              for layer, v in vector.items()}
     return _write(path, lambda part: torch.save(steps, part))
 
-# %% ../nbs/api/34_steering.ipynb #7691b6ca
+# %% ../nbs/api/34_steering.ipynb #18d8b0ec
 @dataclass(frozen=True, eq=False, repr=False)
 class FinalNorm(Result):
     "What stands between the last block of a model and its head"
@@ -790,7 +790,7 @@ class FinalNorm(Result):
     gain: np.ndarray # what each coordinate is multiplied by, once they have a mean square of 1 (width,)
     subtracts_mean: bool # whether their mean is taken off first: LayerNorm does, RMSNorm does not
 
-# %% ../nbs/api/34_steering.ipynb #6b5b3ecf
+# %% ../nbs/api/34_steering.ipynb #4b4420fe
 def _watch(model):
     "What the head of `model` reads in a text of two tokens; module -> output, in the order in which they run; and module -> input"
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
@@ -816,7 +816,7 @@ def _times(x, y):
     by = float((x * y).sum() / (y * y).sum())
     return by if torch.allclose(x, by * y, rtol=1e-3, atol=1e-5 * float(x.abs().max())) else None
 
-# %% ../nbs/api/34_steering.ipynb #de2fae1d
+# %% ../nbs/api/34_steering.ipynb #10238233
 def _probe(norm, width, device):
     "The gain of `norm`, and whether it subtracts the mean; an error if it is no norm"
     weights = list(norm.parameters())
@@ -834,7 +834,7 @@ def _probe(norm, width, device):
         raise ValueError(f"The head reads the output of a {type(norm).__name__}, and that is neither a LayerNorm nor an RMSNorm.")
     return gain.numpy(), subtracts
 
-# %% ../nbs/api/34_steering.ipynb #e18387ae
+# %% ../nbs/api/34_steering.ipynb #7968c2a9
 def final_norm(
     model, # a loaded model with its head
     blocks=None, # the name of the list of blocks, where it cannot be found
