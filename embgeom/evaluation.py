@@ -6,7 +6,7 @@
 __all__ = ['MULTIPLIERS', 'perplexity', 'random_vectors', 'Estimate', 'SteeringCurve', 'steering_curve', 'multiplier_range',
            'LayerSweep', 'layer_sweep']
 
-# %% ../nbs/api/42_evaluation.ipynb #a75cb132
+# %% ../nbs/api/42_evaluation.ipynb #98bbe72d
 import inspect
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from .plots import COLORS, NEUTRAL
 from .results import Result, number
 from .steering import NEUTRAL_TEXTS, SteeringVector, _as_for_use, _states, _with_states, add_to_blocks, find_blocks, steer
 
-# %% ../nbs/api/42_evaluation.ipynb #831888b1
+# %% ../nbs/api/42_evaluation.ipynb #57394f5e
 class _Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
     item: int # which item it belongs to
@@ -35,13 +35,13 @@ class _Question(NamedTuple):
     positive: list # next tokens that show the behaviour
     negative: list # next tokens that show its opposite
 
-# %% ../nbs/api/42_evaluation.ipynb #a2c14d36
+# %% ../nbs/api/42_evaluation.ipynb #0541a63f
 def _encode(tokenizer, texts):
     "Token ids of each of `texts`, begun as the tokenizer begins a text and without a token that ends it"
     ends = {tokenizer.eos_token_id, tokenizer.sep_token_id}
     return [ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids for ids in tokenizer(list(texts)).input_ids]
 
-# %% ../nbs/api/42_evaluation.ipynb #ce7b7f38
+# %% ../nbs/api/42_evaluation.ipynb #9f13da6a
 def _letter_questions(tokenizer, item, index):
     "The two questions of an ABItem: its matching answer as (A), and as (B)"
     found = []
@@ -53,7 +53,7 @@ def _letter_questions(tokenizer, item, index):
         found.append(_Question(index, a[:-1], *(([a[-1]], [b[-1]]) if first else ([b[-1]], [a[-1]]))))
     return found
 
-# %% ../nbs/api/42_evaluation.ipynb #8f2b6a17
+# %% ../nbs/api/42_evaluation.ipynb #5598abf3
 def _word_question(tokenizer, item, index, report):
     "The question of a WordItem: the first tokens of its two sets of words; those of both sets are left out and go into `report`"
     prompt, *ids = _encode(tokenizer, [item.prompt, *(item.prompt + word for word in (*item.positive, *item.negative))])
@@ -70,7 +70,7 @@ def _word_question(tokenizer, item, index, report):
         raise ValueError(f"Item {index}: for this tokenizer the words {', '.join(map(repr, words))} begin with the same tokens, so nothing tells the two sets apart; choose others.")
     return _Question(index, prompt, sorted(positive - common), sorted(negative - common))
 
-# %% ../nbs/api/42_evaluation.ipynb #27671598
+# %% ../nbs/api/42_evaluation.ipynb #afc541ea
 def _questions(tokenizer, items):
     "Every question of `items`, and what was found about their words"
     if not items: raise ValueError("There are no items to measure with; give ABItems or WordItems, or the items of load_behaviour(...).")
@@ -81,7 +81,7 @@ def _questions(tokenizer, items):
         else: raise TypeError(f"Item {i} is a {type(item).__name__}; items are ABItem or WordItem.")
     return found, {name: tuple(sorted(words)) for name, words in report.items()}
 
-# %% ../nbs/api/42_evaluation.ipynb #9883e9a9
+# %% ../nbs/api/42_evaluation.ipynb #5516ec39
 def _check_fit(model, sequences, what, answers=()):
     "Refuse token `sequences`, or tokens of `answers` to them, that `model` does not know, or cannot read for their length"
     limit, known = getattr(model.config.get_text_config(), "max_position_embeddings", None), model.get_input_embeddings().weight.shape[0]
@@ -89,7 +89,7 @@ def _check_fit(model, sequences, what, answers=()):
     if top >= known: raise ValueError(f"The tokenizer gives token {top:,} and the model has embeddings for {known:,}: it is another model's tokenizer.")
     if limit and longest > limit: raise ValueError(f"The longest of the {what} has {longest:,} tokens and the model reads {limit:,}: leave it out or shorten it.")
 
-# %% ../nbs/api/42_evaluation.ipynb #59fd6862
+# %% ../nbs/api/42_evaluation.ipynb #4fddd2c2
 @contextmanager
 def _replaced(modules, forwards):
     "`modules` with other `forwards`, while the context is open"
@@ -102,7 +102,7 @@ def _replaced(modules, forwards):
             if forward is None: module.__dict__.pop("forward", None)
             else: module.forward = forward
 
-# %% ../nbs/api/42_evaluation.ipynb #23eaf09b
+# %% ../nbs/api/42_evaluation.ipynb #851cbd5a
 class _Stop(Exception): "Raised to leave a forward in the middle"
 
 
@@ -124,7 +124,7 @@ def _run_below(model, blocks, inputs):
     bare = lambda output: type(output)([None]*len(output)) if isinstance(output, (tuple, list)) else None
     return _states(outputs[blocks[-1]]), [bare(outputs[b]) for b in blocks]
 
-# %% ../nbs/api/42_evaluation.ipynb #6b70679a
+# %% ../nbs/api/42_evaluation.ipynb #e6fb614e
 def _skipping(blocks, below, times):
     "A context in which `blocks` compute nothing: the last gives what it gave before, `times` over"
     states, forms = below
@@ -136,7 +136,7 @@ def _skipping(blocks, below, times):
         return give
     return _replaced(blocks, [forward(block, form) for block, form in zip(blocks, forms)])
 
-# %% ../nbs/api/42_evaluation.ipynb #8c5ea139
+# %% ../nbs/api/42_evaluation.ipynb #05363cac
 @contextmanager
 def _narrow_head(head, rows, positions, columns):
     "A context in which `head` gives the logits at some `positions` only, and of the tokens `columns` only"
@@ -149,7 +149,7 @@ def _narrow_head(head, rows, positions, columns):
             stack.enter_context(_replaced([head], [lambda states: torch.nn.functional.linear(states, weight, bias)]))
         yield
 
-# %% ../nbs/api/42_evaluation.ipynb #a2bcdd84
+# %% ../nbs/api/42_evaluation.ipynb #99c52b43
 class _Text(NamedTuple):
     "Tokens, and the positions whose logits are wanted"
     ids: list
@@ -165,7 +165,7 @@ def _laid_out(texts):
         ids, positions, of = ids + text.ids[n:], [*positions, *range(n, len(text.ids))], of + [k]*(len(text.ids) - n)
     return ids, positions, of, wanted
 
-# %% ../nbs/api/42_evaluation.ipynb #8e136ccc
+# %% ../nbs/api/42_evaluation.ipynb #d6c68fb9
 def _inputs(rows, model):
     "What `model` reads for `rows` of texts, padded on the right, and where the wanted positions are: (rows, positions)"
     at, laid = model.get_input_embeddings().weight, [_laid_out(r) for r in rows]
@@ -177,7 +177,7 @@ def _inputs(rows, model):
     mask = torch.zeros(seen.shape, dtype=at.dtype, device=at.device).masked_fill(~seen, torch.finfo(at.dtype).min)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}, where
 
-# %% ../nbs/api/42_evaluation.ipynb #513ffb60
+# %% ../nbs/api/42_evaluation.ipynb #8ef2006e
 @dataclass(frozen=True)
 class _Forwards:
     "How the logits of a model are computed"
@@ -210,7 +210,7 @@ class _Forwards:
         if columns is not None and found.shape[-1] != len(columns): found = found[:, columns.to(found.device)]
         return found.float().reshape(ways, len(where[0]), -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #ffc57e5d
+# %% ../nbs/api/42_evaluation.ipynb #e9434945
 class _Step(NamedTuple):
     "One way of steering"
     vector: SteeringVector
@@ -221,7 +221,7 @@ def _deltas(steps):
     "layer -> (steps, d), what `steps` with the same layers add"
     return {l: torch.from_numpy(np.stack([np.float32(s.multiplier)*s.vector[l] for s in steps])) for l in steps[0].vector.layers}
 
-# %% ../nbs/api/42_evaluation.ipynb #dfdda6fb
+# %% ../nbs/api/42_evaluation.ipynb #0c5c2e6d
 def _agrees(forwards, rows, step):
     "Whether `forwards` gives for `rows` what plain forwards of one text at a time give, not steered and steered by `step`"
     model, device = forwards.model, forwards.model.get_input_embeddings().weight.device
@@ -236,13 +236,13 @@ def _agrees(forwards, rows, step):
         if not (found - plain.to(found)).abs().max() <= allowed: return False
     return True
 
-# %% ../nbs/api/42_evaluation.ipynb #9d5b2856
+# %% ../nbs/api/42_evaluation.ipynb #49bb9550
 def _extremes(rows):
     "Of `rows` of texts the shortest, the longest, and the one with the longest text"
     length, longest = [len(_laid_out(r)[0]) for r in rows], [max(len(t.ids) for t in r) for r in rows]
     return [rows[i] for i in sorted({int(np.argmin(length)), int(np.argmax(length)), int(np.argmax(longest))})]
 
-# %% ../nbs/api/42_evaluation.ipynb #1e8ec928
+# %% ../nbs/api/42_evaluation.ipynb #f201d06d
 def _choose(model, rows, steps, blocks):
     "The quickest `_Forwards` that gives for `rows` of texts what plain forwards give, and the rows as it takes them"
     if model.get_output_embeddings() is None: raise ValueError(f"{type(model).__name__} has no head. Load the model with it: AutoModelForCausalLM.")
@@ -255,7 +255,7 @@ def _choose(model, rows, steps, blocks):
         except Exception: pass  # whatever the reason, this model does not allow it
     return _Forwards(model, blocks, 0, False, False), single
 
-# %% ../nbs/api/42_evaluation.ipynb #a2affb4f
+# %% ../nbs/api/42_evaluation.ipynb #e6dd400e
 def _batches(lengths, size, tokens):
     "Numbers of the rows that go together: of like length, `size` of them or, where None, as many as make about `tokens`"
     order, found = np.argsort(lengths, kind="stable")[::-1], []
@@ -272,7 +272,7 @@ def _chunks(steps, size):
     for i, s in enumerate(steps): groups.setdefault((s.vector.layers, s.vector.hook), []).append(i)
     return [g[i:i + size] for g in groups.values() for i in range(0, len(g), size)]
 
-# %% ../nbs/api/42_evaluation.ipynb #cfdda322
+# %% ../nbs/api/42_evaluation.ipynb #4529d12b
 def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, progress=False):
     "For each batch of `rows`: their numbers, the numbers of some of the `steps` (none: not steered), logits (steps, wanted positions, tokens)"
     tokens = min(most, 512 if forwards.model.get_input_embeddings().weight.device.type == "cpu" else 16384)
@@ -285,14 +285,14 @@ def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, pro
             these = [steps[i] for i in chunk]
             yield batch, chunk, forwards.logits(inputs, where, below, _deltas(these), these[0].vector.hook, some)
 
-# %% ../nbs/api/42_evaluation.ipynb #5876eba7
+# %% ../nbs/api/42_evaluation.ipynb #35556f95
 def _log_odds(logits, questions, columns):
     "Log-odds (steps, questions) of the positive against the negative tokens, from the `logits` of the tokens `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
     side = lambda q, which: logits[:, q, [at[t] for t in which]].logsumexp(-1)
     return torch.stack([side(i, q.positive) - side(i, q.negative) for i, q in enumerate(questions)], 1).double().cpu().numpy()
 
-# %% ../nbs/api/42_evaluation.ipynb #469525a0
+# %% ../nbs/api/42_evaluation.ipynb #268f0d71
 def _item_values(model, questions, steps, batch_size, progress, blocks):
     "Log-odds and probability (1 + steps, items), not steered and by each of `steps`; and how they were computed"
     rows = [tuple(_Text(q.ids, [len(q.ids) - 1]) for q in group) for _, group in groupby(questions, lambda q: q.item)]
@@ -309,7 +309,7 @@ def _item_values(model, questions, steps, batch_size, progress, blocks):
     mean /= mean.sum(0)
     return odds @ mean, (1/(1 + np.exp(-odds))) @ mean, str(forwards)
 
-# %% ../nbs/api/42_evaluation.ipynb #e80d8a6c
+# %% ../nbs/api/42_evaluation.ipynb #74dd8c82
 def _text_values(model, sequences, steps, batch_size, progress, blocks):
     "Mean negative log-likelihood of a token (1 + steps,), and mean KL (steps,) of the next token's distribution from that of the model not steered"
     loss, kl, n = np.zeros(1 + len(steps)), np.zeros(len(steps)), sum(len(s) - 1 for s in sequences)
@@ -326,7 +326,7 @@ def _text_values(model, sequences, steps, batch_size, progress, blocks):
             if chunk: kl[chunk] += (total - torch.linalg.vecdot(logits, p) - entropy).sum(-1).double().cpu().numpy()
     return loss/n, np.maximum(kl, 0)/n
 
-# %% ../nbs/api/42_evaluation.ipynb #3a5e02a1
+# %% ../nbs/api/42_evaluation.ipynb #35f0f4a1
 def _texts(tokenizer, texts, model):
     "Token ids of neutral `texts`"
     texts = NEUTRAL_TEXTS if texts is None else list(texts)
@@ -346,7 +346,7 @@ def perplexity(
     "The perplexity of `texts`: the exponential of the mean negative log-likelihood of a token"
     return float(np.exp(_text_values(model, _texts(tokenizer, texts, model), [], batch_size, False, blocks)[0][0]))
 
-# %% ../nbs/api/42_evaluation.ipynb #b6e5135c
+# %% ../nbs/api/42_evaluation.ipynb #d38db221
 def random_vectors(
     vector, # a SteeringVector
     n=20, # how many
@@ -360,7 +360,7 @@ def random_vectors(
                        position=None, report={"random_state": random_state, "number": i})
     return [one(i) for i in range(n)]
 
-# %% ../nbs/api/42_evaluation.ipynb #8f732a7f
+# %% ../nbs/api/42_evaluation.ipynb #6dd214b5
 class Estimate(NamedTuple):
     "A value and its 95% interval over resampled items"
     value: float
@@ -378,7 +378,7 @@ def _resamples(n, times=2000):
 
 def _estimate(value, draws): return Estimate(float(value), *map(float, np.quantile(draws, [.025, .975])))
 
-# %% ../nbs/api/42_evaluation.ipynb #2fd7c2cd
+# %% ../nbs/api/42_evaluation.ipynb #76e99712
 @dataclass(frozen=True, repr=False, eq=False)
 class SteeringCurve(Result):
     "What a steering vector, and each of its controls, does to some items and to neutral text, at each multiplier"
@@ -411,7 +411,7 @@ class SteeringCurve(Result):
         return pd.DataFrame({"name": np.array([n for n, _ in self.names], object)[v], "number": np.array([k for _, k in self.names])[v],
                              "multiplier": np.array(self.multipliers)[m], "ratio": self.ratio.ravel(), "kl": self.kl.ravel()})
 
-# %% ../nbs/api/42_evaluation.ipynb #8113c236
+# %% ../nbs/api/42_evaluation.ipynb #20dfd108
 def _counted(names):
     "The `names` of vectors in words, with how many there are of each"
     counts = pd.Series([n for n, _ in names]).value_counts(sort=False)
@@ -420,7 +420,7 @@ def _counted(names):
 
 def _span(multipliers): return f"{number(float(multipliers[0]))} to {number(float(multipliers[-1]))}" if len(multipliers) > 1 else "0 alone"
 
-# %% ../nbs/api/42_evaluation.ipynb #785c214d
+# %% ../nbs/api/42_evaluation.ipynb #e5b8b423
 def _usable(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     name="vector", # which vector
@@ -432,7 +432,7 @@ def _usable(self,
 
 SteeringCurve.usable = _usable
 
-# %% ../nbs/api/42_evaluation.ipynb #271aa0f1
+# %% ../nbs/api/42_evaluation.ipynb #9958713d
 def _range_of(curve, names, max_ratio):
     "The multipliers at which none of the vectors called `names` costs too much; the controls that say what chance gives may"
     return [m for m in curve.multipliers if all(m in curve.usable(max_ratio, n) for n in names if n not in curve.floors)]
@@ -447,7 +447,7 @@ def _change(self,
 
 SteeringCurve.change = _change
 
-# %% ../nbs/api/42_evaluation.ipynb #2d068e30
+# %% ../nbs/api/42_evaluation.ipynb #bcb95fdd
 def _item_slopes(curve, at, multipliers):
     "For each item, least squares through its unsteered value over `multipliers`: what a unit adds to the log-odds; NaN where there is none but 0"
     m = np.where(np.isin(curve.multipliers, multipliers), curve.multipliers, 0.)
@@ -465,7 +465,7 @@ def _slope(self,
 
 SteeringCurve.slope = _slope
 
-# %% ../nbs/api/42_evaluation.ipynb #392373ed
+# %% ../nbs/api/42_evaluation.ipynb #029c0205
 def _slopes(self,
     max_ratio=1.2, # how many times as much neutral text may cost, for the vector, and for the named ones of which there is one
 ) -> pd.DataFrame: # a row for each vector: name, number, slope, low, high
@@ -480,7 +480,7 @@ def _floor(curve, max_ratio):
     over = curve.usable(max_ratio)
     return np.array([_item_slopes(curve, i, over).mean() for i, (name, _) in enumerate(curve.names) if name in curve.floors])
 
-# %% ../nbs/api/42_evaluation.ipynb #8b9a24db
+# %% ../nbs/api/42_evaluation.ipynb #8187b03d
 def _effect(self):
     "The slope as a share of the native vector's, over the multipliers that both can use; items are resampled for both together"
     at, over = self._at("native"), _range_of(self, ["vector", "native"], 1.2)
@@ -490,7 +490,7 @@ def _effect(self):
 
 SteeringCurve.effect = property(_effect)
 
-# %% ../nbs/api/42_evaluation.ipynb #6bd36b04
+# %% ../nbs/api/42_evaluation.ipynb #b6eacd2c
 def _at_cost(self,
     kl=.05, # the mean divergence of the next token's distribution from that of the model not steered
     sign=1, # 1 for positive multipliers, -1 for negative
@@ -507,7 +507,7 @@ def _at_cost(self,
 
 SteeringCurve.at_cost = _at_cost
 
-# %% ../nbs/api/42_evaluation.ipynb #7cb6f35c
+# %% ../nbs/api/42_evaluation.ipynb #10acefee
 def _judge(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     broken_ratio=2., # from where on the model counts as broken
@@ -516,9 +516,9 @@ def _judge(self,
 ) -> str: # begins with "works", "breaks the model", "does nothing" or "undecided"
     "Whether the vector works, in words"
     floor, n = self._floor(max_ratio), self.log_odds.shape[1]
-    if n < 5: return f"undecided: {n} items are too few for an interval; 5 are the least, 50 are good"
+    if n < 5: return f"undecided: too few items for an interval ({n}); 5 are the least, 50 are good"
     if len(floor) < min_controls:
-        return (f"undecided: {len(floor)} controls are too few to say what chance gives; at least {min_controls} are wanted, "
+        return (f"undecided: too few controls to say what chance gives ({len(floor)}); at least {min_controls} are wanted, "
                 "e.g. controls={'random': random_vectors(vector)}")
     slope, bar, usable = self.slope(max_ratio=max_ratio), np.quantile(floor, quantile), self.usable(max_ratio)
     why = _reasons(self, slope, bar, len(floor), usable, max_ratio, quantile)
@@ -528,7 +528,7 @@ def _judge(self,
 SteeringCurve.judge, SteeringCurve._floor = _judge, _floor
 SteeringCurve.verdict = property(_judge)
 
-# %% ../nbs/api/42_evaluation.ipynb #b9e88b88
+# %% ../nbs/api/42_evaluation.ipynb #f46b8a20
 def _reasons(curve, slope, bar, n, usable, max_ratio, quantile):
     "The numbers behind a verdict, in words"
     if len(usable) == 1: return f"no multiplier but 0 costs at most {max_ratio} times as much: try smaller ones, see multiplier_range"
@@ -542,7 +542,7 @@ def _break(curve, broken_ratio):
     m = min((m for m, r in zip(curve.multipliers, curve.ratio[0]) if r > broken_ratio), key=abs)
     return f"at multiplier {number(float(m))} neutral text costs {number(float(curve.ratio[0][curve.multipliers.index(m)]))} times as much; short of that, "
 
-# %% ../nbs/api/42_evaluation.ipynb #5d58762c
+# %% ../nbs/api/42_evaluation.ipynb #856c510c
 def _numbers(self):
     "What a reader wants to see of it"
     native = {"native_slope": str(self.slope("native")), "effect": str(self.effect)} if ("native", 0) in self.names else {}
@@ -551,7 +551,7 @@ def _numbers(self):
 
 SteeringCurve.numbers = _numbers
 
-# %% ../nbs/api/42_evaluation.ipynb #2139b64b
+# %% ../nbs/api/42_evaluation.ipynb #0b446a34
 def _bands(curve, measure):
     "For the vector and each named control of which there is one, the mean change of `measure` with its interval, and cost, at each multiplier"
     change, rows = curve.change(measure), []
@@ -568,7 +568,7 @@ def _chance(curve, measure):
     found = np.quantile(curve.change(measure)[at].mean(1), [.05, .95], axis=0), np.quantile(curve.ratio[at], [.05, .95], axis=0)
     return pd.DataFrame(np.vstack([curve.multipliers, *found]).T, columns=["multiplier", "low", "high", "ratio_low", "ratio_high"])
 
-# %% ../nbs/api/42_evaluation.ipynb #b011c47e
+# %% ../nbs/api/42_evaluation.ipynb #0f75cab2
 def _panel(frame, band, y, ends, band_ends, title, scale, height):
     "Lines for the names in `frame`, with a band between `ends` where there is one, over the grey `band` of chance"
     x, names = alt.X("multiplier:Q", title="multiplier", scale=alt.Scale(nice=False)), list(dict.fromkeys(frame["name"]))
@@ -581,7 +581,7 @@ def _panel(frame, band, y, ends, band_ends, title, scale, height):
     layers.append(lines.mark_line(point=True).encode(y=axis(y), strokeDash=alt.StrokeDash("name:N", title=None, sort=names, scale=alt.Scale(domain=names)), tooltip=tooltip))
     return alt.layer(*layers).properties(width=420, height=height)
 
-# %% ../nbs/api/42_evaluation.ipynb #38eb91ea
+# %% ../nbs/api/42_evaluation.ipynb #ca5a226b
 def _chart(self,
     measure="log_odds", # or "probability"
     max_ratio=1.2, # the cost to mark
@@ -599,7 +599,7 @@ def _chart(self,
 
 SteeringCurve.chart = _chart
 
-# %% ../nbs/api/42_evaluation.ipynb #5eb38c72
+# %% ../nbs/api/42_evaluation.ipynb #86e705d4
 MULTIPLIERS = (-2., -1.5, -1., -.5, 0., .5, 1., 1.5, 2.)
 
 def _check_multipliers(multipliers):
@@ -609,7 +609,7 @@ def _check_multipliers(multipliers):
         raise ValueError(f"multipliers are numbers, 0 among them, to compare with the model not steered; {tuple(multipliers)} came.")
     return tuple(found)
 
-# %% ../nbs/api/42_evaluation.ipynb #a7e3d902
+# %% ../nbs/api/42_evaluation.ipynb #ea51b091
 def _check_vectors(model, vector, controls, layers, blocks):
     "Each vector as (name, number) -> the vector cut to `layers`, and the names of the floors"
     controls = controls or {}
@@ -630,13 +630,13 @@ def _cut(vector, layers):
     if odd := [l for l in layers if l not in vector]: raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, vector.layers))}.")
     return replace(vector, directions={l: vector[l] for l in layers})
 
-# %% ../nbs/api/42_evaluation.ipynb #08acd2aa
+# %% ../nbs/api/42_evaluation.ipynb #901517d6
 def _unsteered_in(values, vectors, multipliers):
     "`values` (1 + steps, ...), the first not steered, as (vectors, ..., multipliers)"
     zero, steered = multipliers.index(0), values[1:].reshape(vectors, len(multipliers) - 1, *values.shape[1:])
     return np.moveaxis(np.insert(steered, zero, values[0], axis=1), 1, -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #9eb39480
+# %% ../nbs/api/42_evaluation.ipynb #42b45f00
 def steering_curve(
     model, # a loaded causal language model of transformers
     tokenizer, # its tokenizer
@@ -645,7 +645,7 @@ def steering_curve(
     multipliers=MULTIPLIERS, # how much of the vector is added; 0 among them
     controls=None, # name -> SteeringVector, or a list of them: "native" is the ceiling; lists, "shuffled" and "random" say what chance gives
     layers=None, # at which of the vectors' layers; at all of them at once where None
-    texts=None, # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None
+    texts=None, # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None; with a large vocabulary they take most of the time, and fewer do
     batch_size=None, # texts at a time; as many as fit well where None
     progress=True, # whether to show a bar
     blocks=None, # the name of the list of blocks, where it cannot be found
@@ -663,7 +663,7 @@ def steering_curve(
     return SteeringCurve(Path(getattr(model, "name_or_path", "")).name or type(model).__name__, vectors["vector", 0].layers, multipliers, tuple(vectors), floors, shaped(odds),
                          shaped(probability), np.exp(shaped(loss - loss[0])), shaped(np.append(0, kl)), float(np.exp(loss[0])), {"forwards": how, **report})
 
-# %% ../nbs/api/42_evaluation.ipynb #4f14f8fa
+# %% ../nbs/api/42_evaluation.ipynb #3b6338bf
 def multiplier_range(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -688,7 +688,7 @@ def multiplier_range(
     top = sizes[-1] if k == len(sizes) else [sizes[k-1], *finer][fits(finer)]
     return tuple(float(m) for m in np.linspace(-top, top, n))
 
-# %% ../nbs/api/42_evaluation.ipynb #171a2f77
+# %% ../nbs/api/42_evaluation.ipynb #52163f99
 @dataclass(frozen=True, repr=False, eq=False)
 class LayerSweep(Result):
     "What a vector does at each of some layers alone, and what it costs"
@@ -710,7 +710,7 @@ class LayerSweep(Result):
         "What a reader wants to see of it"
         return {"model": self.model, "layers": tuple(c.layers[0] for c in self.curves), "multipliers": _span(self.curves[0].multipliers), "answer": self.answer()}
 
-# %% ../nbs/api/42_evaluation.ipynb #6a9e7a37
+# %% ../nbs/api/42_evaluation.ipynb #6c56cf90
 def _answer(self,
     max_ratio=1.2, # how many times as much neutral text may cost
 ) -> str: # a sentence
@@ -723,7 +723,7 @@ def _answer(self,
 
 LayerSweep.answer = _answer
 
-# %% ../nbs/api/42_evaluation.ipynb #72a326be
+# %% ../nbs/api/42_evaluation.ipynb #4aa00812
 def layer_sweep(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -743,7 +743,7 @@ def layer_sweep(
     curves = tuple(curve(l) for l in tqdm(layers, desc="layers", leave=False, disable=not progress or len(layers) == 1))
     return LayerSweep(curves[0].model, curves)
 
-# %% ../nbs/api/42_evaluation.ipynb #5e0274f2
+# %% ../nbs/api/42_evaluation.ipynb #c5f24602
 def _heat_map(self,
     max_ratio=1.2, # where neutral text costs more than this, cells are crossed out
 ) -> alt.LayerChart: # a cell for each layer and multiplier
