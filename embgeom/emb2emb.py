@@ -6,7 +6,7 @@
 __all__ = ['LAWS', 'RCOND', 'DEFAULT_LAW', 'DIAGNOSTICS', 'isometry_distance', 'fold_norm', 'Emb2Emb', 'Diagnosis',
            'transfer_runs', 'predictors']
 
-# %% ../nbs/api/40_emb2emb.ipynb #e1fabf8d
+# %% ../nbs/api/40_emb2emb.ipynb #17123b99
 import html
 import json
 import os
@@ -22,9 +22,10 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.stats import rankdata
 from sklearn.base import BaseEstimator
 
-from . import __version__
+from . import __version__, steering
 from .hub import hub_error
 from .linalg import row_blocks, second_moments
 from .results import Result
@@ -32,7 +33,7 @@ from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
 from .vocab import MIN_TOKENS, token_strata
 
-# %% ../nbs/api/40_emb2emb.ipynb #b7dabe09
+# %% ../nbs/api/40_emb2emb.ipynb #98f75614
 class _Sums(NamedTuple):
     "What the maps are made from, all in float64"
     n: int # rows
@@ -44,14 +45,14 @@ class _Sums(NamedTuple):
 
     def less(self, other): return _Sums(*(x - y for x, y in zip(self, other)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #450ba715
+# %% ../nbs/api/40_emb2emb.ipynb #e077f6d2
 def _add_up(A, B, prepare=(lambda rows: rows, lambda rows: rows), device=None):
     "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`"
     ready = tuple(lambda rows, f=f: f(torch.as_tensor(rows, device=device).double()) for f in prepare)
     m = second_moments(A, B, ready)
     return _Sums(len(A), *(t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #8e69d256
+# %% ../nbs/api/40_emb2emb.ipynb #9dc69829
 LAWS = ("readout", "steering", "logits", "procrustes")
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the law "steering"
 
@@ -62,7 +63,7 @@ def _ridge(gram, cross, alpha):
                                 "fewer tokens than dimensions. Give a larger alpha, or relative=True, which measures it by the rows' own size.")
     return torch.cholesky_solve(cross, factor)
 
-# %% ../nbs/api/40_emb2emb.ipynb #9f2a0dfe
+# %% ../nbs/api/40_emb2emb.ipynb #97a8079c
 def _law_matrix(law, sums, alpha, relative):
     "The matrix (d_S, d_T) of `law` as float64"
     ridge = lambda gram, cross: _ridge(gram, cross, alpha*(gram.diagonal().mean().item() if relative else 1))
@@ -75,7 +76,7 @@ def _law_matrix(law, sums, alpha, relative):
     T = ridge(sums.aa, sums.ab)
     return T if law == "readout" else torch.linalg.pinv(T, rtol=RCOND).T
 
-# %% ../nbs/api/40_emb2emb.ipynb #dd83817c
+# %% ../nbs/api/40_emb2emb.ipynb #98d380e0
 def isometry_distance(
     T, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -83,7 +84,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #877643d6
+# %% ../nbs/api/40_emb2emb.ipynb #3a003642
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm, # a `steering.FinalNorm`: gain (d,), subtracts_mean
@@ -94,7 +95,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #0c9fc639
+# %% ../nbs/api/40_emb2emb.ipynb #3431d52f
 def _sides(A, B):
     "The two matrices in a pair, or given one by one; checked"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
@@ -120,7 +121,7 @@ def _rows_of(v, width, side):
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
-# %% ../nbs/api/40_emb2emb.ipynb #3f2c4f5a
+# %% ../nbs/api/40_emb2emb.ipynb #ee8932c8
 class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
     def __init__(self,
@@ -241,15 +242,15 @@ class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #9deaa400
+# %% ../nbs/api/40_emb2emb.ipynb #d3bddecc
 def _fold(rows, norm):
     "`rows` in float64, with `norm` folded in where there is one"
     return np.asarray(rows, np.float64) if norm is None else fold_norm(np.asarray(rows, np.float64), norm)
 
-# %% ../nbs/api/40_emb2emb.ipynb #1db1fd70
-DEFAULT_LAW = "logits"
+# %% ../nbs/api/40_emb2emb.ipynb #bb9671a1
+DEFAULT_LAW = "procrustes"
 
-# %% ../nbs/api/40_emb2emb.ipynb #8cc11a57
+# %% ../nbs/api/40_emb2emb.ipynb #c1a72e0f
 def _splits(n, random_state, folds=5):
     "Row numbers 0 .. n in `folds` random parts"
     return [np.sort(part) for part in np.array_split(np.random.default_rng(random_state).permutation(n), folds)]
@@ -261,7 +262,7 @@ def _training_sums(mapping, A, B, parts, device):
     total = _Sums(*map(sum, zip(*own)))
     return [total.less(part) for part in own]
 
-# %% ../nbs/api/40_emb2emb.ipynb #96b9f1f4
+# %% ../nbs/api/40_emb2emb.ipynb #b8dafcb9
 def _held_out(mapping, A, B, vectors, device=None):
     "Errors, spreads and cosines (n,) of rows that the map did not see; logits of `vectors` (m, d_S) in the source (n, m), and by law in the target"
     parts, n, norms = _splits(len(A), mapping.random_state), len(A), mapping.norms_ or (None, None)
@@ -279,7 +280,7 @@ def _held_out(mapping, A, B, vectors, device=None):
         for values in (logits, *moved.values()): values[part] -= values[part].mean(0)
     return error, spread, cosine, logits, moved
 
-# %% ../nbs/api/40_emb2emb.ipynb #12d0fc4d
+# %% ../nbs/api/40_emb2emb.ipynb #d08ec6a4
 def _by_stratum(labels, error, spread, cosine, shuffled):
     "Held-out figures of all tokens and of each kind"
     row = lambda label, m: dict(stratum=label, n_tokens=int(m.sum()), r2=1 - error[m].sum()/spread[m].sum(), cosine=cosine[m].mean(),
@@ -288,13 +289,13 @@ def _by_stratum(labels, error, spread, cosine, shuffled):
     return pd.DataFrame([row("all", np.ones(len(error), bool)), *(row(s, labels == s) for s in sorted(kinds) if len(kinds) > 1)])
 
 
-def _by_law(layers, logits, moved):
+def _by_law(layers, depths, logits, moved):
     "Held-out figures of each vector and law"
-    return pd.DataFrame([dict(layer=layer, law=law, logit_r2=1 - ((u[:, i] - logits[:, i])**2).sum()/(logits[:, i]**2).sum(),
+    return pd.DataFrame([dict(layer=layer, depth=depths[i], law=law, logit_r2=1 - ((u[:, i] - logits[:, i])**2).sum()/(logits[:, i]**2).sum(),
                               logit_correlation=(u[:, i] @ logits[:, i])/(np.linalg.norm(u[:, i])*np.linalg.norm(logits[:, i])))
                          for i, layer in enumerate(layers) for law, u in moved.items()])
 
-# %% ../nbs/api/40_emb2emb.ipynb #d36c55f9
+# %% ../nbs/api/40_emb2emb.ipynb #66ce3099
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -308,27 +309,33 @@ class Diagnosis(Result):
     shuffled_cosine: float # and the cosine
     isometry: float # distance of T from a scaled isometry, 0 .. 1
     strata: pd.DataFrame # the held-out figures by kind of token
-    vectors: pd.DataFrame | None # layer, law, logit_r2, logit_correlation for each vector to be moved
+    vectors: pd.DataFrame | None # layer, depth (a share), law, logit_r2, logit_correlation for each vector to be moved
 
     def numbers(self): return {k: v for k, v in super().numbers().items() if not isinstance(v, pd.DataFrame)}
 
     def to_frame(self): return self.strata if self.vectors is None else self.vectors
 
     def text(self,
-        law="logits", # by which law a vector is to be moved
+        law=DEFAULT_LAW, # by which law a vector is to be moved
     ) -> str: # several lines
         "The diagnosis in words, with what it is worth"
         return _text(self, law)
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/40_emb2emb.ipynb #fc13ea6d
+# %% ../nbs/api/40_emb2emb.ipynb #bf548d3c
 def _as_vectors(vector, width):
     "Layers and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], np.empty((0, width))
     if isinstance(vector, Mapping): return list(vector), _rows_of(np.stack([vector[i] for i in vector]), width, "source")
     rows = np.atleast_2d(_rows_of(vector, width, "source"))
     return list(range(len(rows))), rows
+
+
+def _depths(vector, layers):
+    "The share of the model's depth at which each of the layers stands; NaN where it is not known"
+    n = getattr(vector, "n_layers", 0)
+    return [(i + 1)/n if n else np.nan for i in layers]
 
 
 def _diagnose(mapping, A, B, vector, device):
@@ -345,39 +352,45 @@ def _diagnose(mapping, A, B, vector, device):
     overlap = max(report.get("source_share", np.nan), report.get("target_share", np.nan))
     T = _law_matrix("readout", _add_up(A, B, **mapping._prepared(), device=device), mapping.alpha, mapping.relative)
     return Diagnosis(*(pair.names if pair else ("source", "target")), len(A), overlap, *strata.iloc[0, 2:], isometry_distance(T), strata,
-                     _by_law(layers, logits, moved) if layers else None)
+                     _by_law(layers, _depths(vector, layers), logits, moved) if layers else None)
 
-# %% ../nbs/api/40_emb2emb.ipynb #3a7847df
+# %% ../nbs/api/40_emb2emb.ipynb #5f0c79f0
 def transfer_runs() -> pd.DataFrame: # source, target, behaviour, layer, law, what `diagnose` said, effect (as a share of the native vector's), works
     "Every transfer on which laws and diagnosis were tried out, made by nbs/making/transfer_runs"
-    return pd.read_csv(Path(__file__).parent/"studies"/"transfer_runs.csv")
+    return pd.read_csv(Path(steering.__file__).parent/"studies"/"transfer_runs.csv")
 
-# %% ../nbs/api/40_emb2emb.ipynb #240f450f
-DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation")
 
-def _rank_correlations(runs, columns):
-    "Spearman's correlation of each of the columns with the effect"
-    ranks = runs[[*columns, "effect"]].rank()
-    return ranks.corr()["effect"][list(columns)].to_numpy()
+def _telling(runs):
+    "Those of the `runs` that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
+    return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["floor"])]
+
+# %% ../nbs/api/40_emb2emb.ipynb #eba27588
+DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation", "depth")
+
+def _rank_correlations(values):
+    "Spearman's correlation of each column of `values` but the last with the last; NaN where a column is constant"
+    ranks = rankdata(values, axis=0)
+    ranks = ranks - ranks.mean(0)
+    with np.errstate(invalid="ignore"): return ranks[:, -1] @ ranks[:, :-1]/np.sqrt((ranks[:, -1] @ ranks[:, -1])*(ranks[:, :-1]**2).sum(0))
 
 
 def predictors(
-    runs=None, # a frame like `transfer_runs()`; that one where None
+    runs=None, # a frame like `transfer_runs()`; where None, that one, less the runs where the target's own vector does no better than chance
     n_boot=500, # draws for the interval
     random_state=0, # seed of the draws
 ) -> pd.DataFrame: # diagnostic, rank_correlation, low, high (95% interval), n_runs, n_groups
-    "How well each figure of `diagnose` goes with what moved vectors did"
-    runs = transfer_runs() if runs is None else runs
-    groups = [g for _, g in runs.groupby(["source", "target", "behaviour"])]
-    rng = np.random.default_rng(random_state)
-    draws = [_rank_correlations(pd.concat([groups[i] for i in rng.integers(len(groups), size=len(groups))]), DIAGNOSTICS) for _ in range(n_boot)]
-    low, high = np.nanquantile(draws, [.025, .975], axis=0)
-    return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(runs, DIAGNOSTICS), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
+    "How well each figure that is known beforehand goes with what moved vectors did"
+    runs = (_telling(transfer_runs()) if runs is None else runs).dropna(subset=["effect"])
+    values, rng = runs[[*DIAGNOSTICS, "effect"]].to_numpy(float), np.random.default_rng(random_state)
+    groups = [values[rows] for rows in runs.reset_index(drop=True).groupby(["source", "target", "behaviour"]).indices.values()]
+    draws = [_rank_correlations(np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])) for _ in range(n_boot)]
+    low, high = pd.DataFrame(draws).quantile([.025, .975]).to_numpy()
+    return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #8399f6ec
+# %% ../nbs/api/40_emb2emb.ipynb #28ae9008
 def _value(diagnosis, name, law):
     "The figure `name` of a diagnosis, by law for those that depend on it, averaged over layers; None where it has none"
-    if name in ("logit_r2", "logit_correlation"):
+    if name in ("logit_r2", "logit_correlation", "depth"):
         return None if diagnosis.vectors is None else diagnosis.vectors.set_index("law").loc[law, name].mean()
     return getattr(diagnosis, name)
 
@@ -386,7 +399,7 @@ def _like_this(runs, name, value, share=.25):
     "The quarter of the `runs` whose figure `name` is nearest to `value`"
     return runs.iloc[(runs[name] - value).abs().argsort(kind="stable")[:max(10, int(share*len(runs)))]]
 
-# %% ../nbs/api/40_emb2emb.ipynb #739ec583
+# %% ../nbs/api/40_emb2emb.ipynb #7b975ace
 def _experience(diagnosis, law, runs):
     "What the figures of a diagnosis have been worth"
     table = predictors(runs)
@@ -396,11 +409,11 @@ def _experience(diagnosis, law, runs):
     best = telling.loc[telling.rank_correlation.abs().idxmax()]
     words = f"{tried}, {best.diagnostic} went best with the effect: rank correlation {best.rank_correlation:.2f} (95%: {best.low:.2f} to {best.high:.2f})."
     value = _value(diagnosis, best.diagnostic, law)
-    if value is None: return words + " Give diagnose the vector to know it." if best.diagnostic.startswith("logit") else words
+    if value is None or np.isnan(value): return words + " It is not known here: diagnose wants the SteeringVector for it."
     like = _like_this(runs, best.diagnostic, value)
     return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
-# %% ../nbs/api/40_emb2emb.ipynb #70a1bf00
+# %% ../nbs/api/40_emb2emb.ipynb #c623d1ac
 def _text(diagnosis, law):
     "A diagnosis in words"
     d, all_ = diagnosis, diagnosis.strata.iloc[0]
@@ -412,9 +425,9 @@ def _text(diagnosis, law):
     if d.vectors is not None:
         means = d.vectors.groupby("law", sort=False)[["logit_r2", "logit_correlation"]].mean()
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
-    return "\n".join([*lines, _experience(d, law, transfer_runs())])
+    return "\n".join([*lines, _experience(d, law, _telling(transfer_runs()))])
 
-# %% ../nbs/api/40_emb2emb.ipynb #af3626ec
+# %% ../nbs/api/40_emb2emb.ipynb #663117ed
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -429,7 +442,7 @@ def _layer_map(vector, n_target, layer_map):
     if len({*layer_map.values()}) < len(layer_map): raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #6271285f
+# %% ../nbs/api/40_emb2emb.ipynb #361646cc
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     own = {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -445,7 +458,7 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #9baa0929
+# %% ../nbs/api/40_emb2emb.ipynb #1456d9c4
 def _check_transfer(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
     if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
@@ -467,7 +480,7 @@ def _transfer(mapping, vector, target_model, target_tokenizer, law, layer_map, n
     return replace(frame, directions=_with_lengths(turned, _lengths(norm, vector, turned, layers, target_norms)), norms=target_norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #d7425a66
+# %% ../nbs/api/40_emb2emb.ipynb #e1d1df3a
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
     if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
@@ -480,7 +493,7 @@ def _controls(mapping, vector, moved, A, B, n):
         out.append(replace(moved, directions=_with_lengths({j: vector[int(i)].astype(np.float64) @ M for i, j in about["layers"].items()}, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #6407f8f3
+# %% ../nbs/api/40_emb2emb.ipynb #466252e6
 _FILE = "emb2emb.safetensors"
 
 def _write_map(mapping, file):
@@ -494,7 +507,7 @@ def _write_map(mapping, file):
     save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
     os.replace(part, file)
 
-# %% ../nbs/api/40_emb2emb.ipynb #9ea7d18e
+# %% ../nbs/api/40_emb2emb.ipynb #61881fa0
 def _map_file(model_id, hub):
     "The file of a map in a folder or on the hub"
     if Path(model_id).is_dir():
