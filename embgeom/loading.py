@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MANY', 'KEEPABLE', 'FEW', 'LoadReport', 'load_space']
 
-# %% ../nbs/api/20_loading.ipynb #aafa7888
+# %% ../nbs/api/20_loading.ipynb #03d4fcaa
 import json
 import re
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from .tensors import (
     FIRST, LocalFile, gguf_matrix, gguf_table, module_matrix, pickle_table, present, safetensors_matrix, safetensors_table, tensor_matrix)
 from .vocab import TokenKeys, is_reserved, token_keys
 
-# %% ../nbs/api/20_loading.ipynb #2d082065
+# %% ../nbs/api/20_loading.ipynb #9b806abc
 @dataclass(frozen=True)
 class _Checkpoint:
     "A checkpoint on this machine or on the hub"
@@ -48,7 +48,8 @@ class _Checkpoint:
         "The named values of the GGUF file, or of the files it was split into, and name -> (file, where it lies)"
         fields, where = {}, {}
         for part in _parts(self.only):
-            source = self.need(part, ", which is a part of it: the download is not complete.", self.large)
+            what = ", which is a part of it. Get that file too." if len(_parts(self.only)) > 1 else ". Look at the list of files there."
+            source = self.need(part, what, self.large)
             more, table = gguf_table(source)
             fields, where = more | fields, where | {key: (source, stored) for key, stored in table.items()}
         return fields, where
@@ -59,14 +60,14 @@ def _parts(filename):
     found = re.fullmatch(r"(.*-)\d{5}-of-(\d{5})\.gguf", filename)
     return [f"{found[1]}{i + 1:05}-of-{found[2]}.gguf" for i in range(int(found[2]))] if found else [filename]
 
-# %% ../nbs/api/20_loading.ipynb #2cd64db1
+# %% ../nbs/api/20_loading.ipynb #1c74f7c9
 def _local(folder, only=None, name=None):
     "The checkpoint in the local `folder`"
     folder = Path(folder)
     file = lambda f: p if (p := folder/f).is_file() else None
     return _Checkpoint(name or str(folder/(only or "")), folder, file, lambda f: LocalFile(folder/f) if file(f) else None, only=only)
 
-# %% ../nbs/api/20_loading.ipynb #bc8c8750
+# %% ../nbs/api/20_loading.ipynb #06624e86
 def _large_on_hub(repo, filename, commit, token, offline):
     "The file of weights `filename` on the hub, or None"
     known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=commit)
@@ -78,7 +79,7 @@ def _large_on_hub(repo, filename, commit, token, offline):
         path = whole_file(repo, filename, commit, token, offline)
         return path and LocalFile(path)
 
-# %% ../nbs/api/20_loading.ipynb #413be15c
+# %% ../nbs/api/20_loading.ipynb #d9e1b44b
 _CONFIG, _TOKENIZER_FIRST = ("config.json",), ("tokenizer_config.json", "tokenizer.json", "config.json")
 _ANY = (".gitattributes", "README.md", "config.json")
 
@@ -96,7 +97,7 @@ def _on_hub(repo, first=_CONFIG, revision=None, token=None, only=None):
     return _Checkpoint(f"{repo}/{only}" if only else repo, path.parent, lambda f: path if f == name else whole_file(repo, f, commit, token, offline),
                        lambda f: _large_on_hub(repo, f, commit, token, offline), commit, only)
 
-# %% ../nbs/api/20_loading.ipynb #c9789c6a
+# %% ../nbs/api/20_loading.ipynb #695b9417
 _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 
 def _in_folder(folder):
@@ -116,11 +117,11 @@ def _checkpoint(model, first=_CONFIG, revision=None, token=None):
         raise ValueError(f"{model} is a single file and none of weights ({', '.join(_WEIGHTS)}); give the folder that holds it together with its config.json.")
     parts = str(model).split("/")
     if isinstance(model, Path) or parts[0] in ("", ".", "..", "~") or len(parts) > 2 and not (len(parts) == 3 and path.suffix == ".gguf"):
-        raise FileNotFoundError(f"There is no folder {model}.")
+        raise FileNotFoundError(f"There is no folder or file {model}. Check the path; a model on the hub has a name such as 'gpt2' or 'org/model'.")
     if len(parts) == 3: return _on_hub("/".join(parts[:2]), _ANY, revision, token, parts[2])
     return _on_hub(str(model), first, revision, token)
 
-# %% ../nbs/api/20_loading.ipynb #74c32cf4
+# %% ../nbs/api/20_loading.ipynb #eccc45fb
 @contextmanager
 def _quiet():
     "Silence the chatter of `transformers`: what matters is reported or raised"
@@ -129,7 +130,10 @@ def _quiet():
     try: yield
     finally: transformers.logging.set_verbosity(before)
 
-# %% ../nbs/api/20_loading.ipynb #95c8abfa
+# %% ../nbs/api/20_loading.ipynb #c7bbf97b
+def _first_sentence(error): return re.split(r"\.?(?:\s*\n|\. |$)", str(error).strip() or type(error).__name__)[0][:200]
+
+
 def _config(checkpoint):
     "The config of `checkpoint`"
     path = checkpoint.need("config.json", ", so it is not a checkpoint of transformers. Give the folder, or the name on the hub, of one.")
@@ -139,22 +143,22 @@ def _config(checkpoint):
         try: return transformers.AutoConfig.from_pretrained(path.parent, trust_remote_code=False, local_files_only=True)
         except Exception as error:
             kind = described.get("model_type") if isinstance(described, dict) else None
-            raise ValueError(f"transformers {transformers.__version__} cannot read the config of {checkpoint.name} (model_type {kind!r}): {error} "
+            raise ValueError(f"transformers {transformers.__version__} cannot read the config of {checkpoint.name} (model_type {kind!r}): {_first_sentence(error)}. "
                              "If the model brings its own code, load it yourself and pass the loaded model, or name the tensor: tensor='...'.") from None
 
-# %% ../nbs/api/20_loading.ipynb #c3379607
+# %% ../nbs/api/20_loading.ipynb #fd1633d6
 def _on_meta(make, config):
     "A model without contents: what `make` builds from `config` on the meta device"
     config._attn_implementation = "eager"  # the others may want packages that are not here, and nothing is computed
     with _quiet(), torch.device("meta"): return make(config)
 
-# %% ../nbs/api/20_loading.ipynb #8c1a35bd
+# %% ../nbs/api/20_loading.ipynb #95f69e99
 def _declared_class(config):
     "The class that `config` says the checkpoint was saved from, or None"
     names = getattr(config, "architectures", None) or [""]
     return getattr(transformers, names[0] or "-", None)
 
-# %% ../nbs/api/20_loading.ipynb #45c8a8c0
+# %% ../nbs/api/20_loading.ipynb #67b89c54
 _WITH_HEAD = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModelForImageTextToText")
 
 def _head_class(config):
@@ -164,7 +168,7 @@ def _head_class(config):
     for auto in (getattr(transformers, name) for name in _WITH_HEAD):
         if type(config) in auto._model_mapping: return auto.from_config
 
-# %% ../nbs/api/20_loading.ipynb #f421b0c4
+# %% ../nbs/api/20_loading.ipynb #a445831d
 def _architecture(config, role, name):
     "The model of `config` on the meta device, of a class that has the matrix of `role`"
     declared = _declared_class(config)
@@ -176,7 +180,7 @@ def _architecture(config, role, name):
                          'Its token embeddings are there with role="input".')
     return _on_meta(make, config)
 
-# %% ../nbs/api/20_loading.ipynb #05698d39
+# %% ../nbs/api/20_loading.ipynb #a11d9f5e
 def _module(model, role):
     "The module that holds the matrix of `role`, or None"
     try: return model.get_input_embeddings() if role == "input" else model.get_output_embeddings()
@@ -193,7 +197,7 @@ def _weight(model, role, name):
                          "read or write tokens can be compared." + (f" It has these tables: {', '.join(tables[:6])}; name one by tensor='...'." if tables else ""))
     return weight
 
-# %% ../nbs/api/20_loading.ipynb #bfd39a67
+# %% ../nbs/api/20_loading.ipynb #ccb7678b
 def _names(model, role, weight):
     "The names of `weight` in `model`, that of `role` itself first"
     names = [n for n, p in model.named_parameters(remove_duplicate=False) if p is weight]
@@ -206,7 +210,7 @@ def _is_tied(model):
     first, last = (getattr(_module(model, role), "weight", None) for role in ("input", "output"))
     return None if last is None else first is last
 
-# %% ../nbs/api/20_loading.ipynb #be0690d6
+# %% ../nbs/api/20_loading.ipynb #b8e10518
 _SINGLE, _INDEX = ("model.safetensors", "pytorch_model.bin"), ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def _no_weights(checkpoint):
@@ -214,12 +218,13 @@ def _no_weights(checkpoint):
     return FileNotFoundError(f"{checkpoint.name} has no {' or '.join((_SINGLE[0], _INDEX[0], _SINGLE[1]))}" + (f", only {found[0]}" if found else "") +
                              ". Convert it: AutoModel.from_pretrained(...).save_pretrained('folder'); or give a single file of weights.")
 
-# %% ../nbs/api/20_loading.ipynb #42fb190b
+# %% ../nbs/api/20_loading.ipynb #2888337d
 def _from_index(checkpoint, path):
     "Stored name -> file name, from the index at `path`"
     try: table = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"The index {path} is damaged ({error!r:.99}): download it again.") from None
+        raise ValueError(f"The index {path} is damaged ({type(error).__name__}): it should be JSON with a table weight_map from tensors to files. "
+                         "Download it again.") from None
     if odd := [f for f in table.values() if not isinstance(f, str) or Path(f).name != f or "\\" in f or Path(f).suffix not in _WEIGHTS]:
         raise ValueError(f"The index of {checkpoint.name} names a file outside of its folder, or none of weights: {str(odd[0])[:99]!r}. It will not be read.")
     return table
@@ -240,7 +245,7 @@ def _stored(checkpoint):
         if path := checkpoint.file(index): return _from_index(checkpoint, path)
     raise _no_weights(checkpoint)
 
-# %% ../nbs/api/20_loading.ipynb #25c9e2d6
+# %% ../nbs/api/20_loading.ipynb #a8091578
 def _renamed(model, stored):
     "name in `model` -> stored name, by the renaming rules that `transformers` has for old checkpoints"
     try:
@@ -251,7 +256,7 @@ def _renamed(model, stored):
     meta = model.state_dict()
     return {rename_source_key(key, rules, [], model.base_model_prefix, meta)[0]: key for key in stored}
 
-# %% ../nbs/api/20_loading.ipynb #f5d402f7
+# %% ../nbs/api/20_loading.ipynb #6285ca61
 def _all_stored(model, names, stored):
     "Which `stored` names hold the parameter that `model` knows by `names`, the likeliest first"
     prefix = model.base_model_prefix
@@ -261,7 +266,7 @@ def _all_stored(model, names, stored):
     renamed = _renamed(model, stored)
     return [renamed[name] for name in names if name in renamed]
 
-# %% ../nbs/api/20_loading.ipynb #f5f4f2c4
+# %% ../nbs/api/20_loading.ipynb #e3e3eaf3
 def _find_tensor(model, role, names, stored, name):
     "The stored names of the matrix, or an error that says what is there"
     if found := _all_stored(model, names, stored): return found
@@ -270,7 +275,7 @@ def _find_tensor(model, role, names, stored, name):
     raise ValueError(f"{name} should have its {role} matrix under {' or '.join(names)}, and has no such; {_choices(stored)}. {untied}"
                      "If it has another name, say which: tensor='...'.")
 
-# %% ../nbs/api/20_loading.ipynb #8986f583
+# %% ../nbs/api/20_loading.ipynb #a45ff8ef
 _DTYPES = ("float32", "float64", "float16")
 
 def _as_dtype(dtype):
@@ -282,12 +287,12 @@ def _as_dtype(dtype):
 
 def _held(checkpoint, filename, key, role):
     "The tensor `key` in the file `filename` as a `Matrix`"
-    name, missing = f"The {role} matrix of {checkpoint.name}", f", though its index names it for {key}: the download is not complete."
+    name, missing = f"The {role} matrix of {checkpoint.name}", f", though its index names it for {key}: the download is not complete. Get that file too."
     pickled = not filename.endswith(".safetensors")
     source = checkpoint.need(filename, missing, checkpoint.file if pickled else checkpoint.large)
     table = pickle_table(source) if pickled else safetensors_table(source)
     if key not in table: raise ValueError(f"{filename} of {checkpoint.name} should hold {key}, and does not: it has {', '.join(list(table)[:4])}, ... Download it again.")
-    if len(table[key].shape) != 2: raise ValueError(f"{name} should have rows and columns, and {key} has the shape {tuple(table[key].shape)}.")
+    if len(table[key].shape) != 2: raise ValueError(f"{name} should have rows and columns, and {key} has the shape {tuple(table[key].shape)}. Name another tensor.")
     if scale := next((k for k in (f"{key}_scale", f"{key}_scale_inv", f"{key}_absmax") if k in table), None):
         raise ValueError(f"{name} is quantised: {key} goes with {scale}. Load the model and pass the loaded model, or take a checkpoint that is not quantised.")
     return tensor_matrix(table[key], name) if pickled else safetensors_matrix(source, table[key], name)
@@ -299,7 +304,7 @@ def _check_shape(checkpoint, key, came, wanted):
         raise ValueError(f"The config of {checkpoint.name} makes {key} {tuple(wanted)}, and the file holds {tuple(came)}. They do not belong together: "
                          "check vocab_size and hidden_size.")
 
-# %% ../nbs/api/20_loading.ipynb #0f6d0fcf
+# %% ../nbs/api/20_loading.ipynb #96d54ab0
 def _same(checkpoint, filename, keys):
     "Whether the tensors `keys` of the file `filename` are equal"
     if len(keys) < 2: return True
@@ -309,7 +314,7 @@ def _same(checkpoint, filename, keys):
     bytes_of = lambda t: source.map(t.start, min(t.end, t.start + most) if most else t.end)
     return all(np.array_equal(bytes_of(table[keys[0]]), bytes_of(table[k])) for k in keys[1:])
 
-# %% ../nbs/api/20_loading.ipynb #be93f535
+# %% ../nbs/api/20_loading.ipynb #41f6b6a2
 def _choices(stored):
     "The tensors that could be meant, in words"
     like = [k for k in stored if re.search("emb|head|wte|output", k)] or list(stored)
@@ -330,7 +335,7 @@ def _named_tensor(checkpoint, role, dtype, tensor):
     return matrix.read(dtype), dict(architecture="named by hand", tensor=tensor, file=stored[tensor], stored_dtype=matrix.dtype, also_stored=[],
                                     tied="tied or not was not asked", revision=checkpoint.revision)
 
-# %% ../nbs/api/20_loading.ipynb #ea663af8
+# %% ../nbs/api/20_loading.ipynb #2a760cd5
 def _from_checkpoint(checkpoint, role, dtype, tensor=None):
     "The matrix of `role` in `checkpoint`, and what is known of it"
     if (checkpoint.only or "").endswith(".gguf"): return _from_gguf(checkpoint, role, dtype, tensor)
@@ -345,24 +350,24 @@ def _from_checkpoint(checkpoint, role, dtype, tensor=None):
                  tied=_same(checkpoint, stored[keys[0]], beside) if _is_tied(model) else _is_tied(model), revision=checkpoint.revision)
     return matrix.read(dtype), about
 
-# %% ../nbs/api/20_loading.ipynb #40ef1f6f
+# %% ../nbs/api/20_loading.ipynb #599dc224
 _GGUF_KEYS = dict(input=("token_embd.weight",), output=("output.weight", "token_embd.weight"))
 
 def _from_gguf(checkpoint, role, dtype, tensor=None):
     "The matrix of `role` in a GGUF file, and what is known of it"
     fields, where = checkpoint.gguf
-    kind = str(fields.get("general.architecture", b"?"), "utf-8", "replace") if isinstance(fields.get("general.architecture", b""), bytes) else "?"
+    kind = fields["general.architecture"].decode("utf-8", "replace") if isinstance(fields.get("general.architecture"), bytes) else "?"
     if role == "output" and not tensor and (fields.get(f"{kind}.attention.causal") is False or kind == "t5encoder"):
         raise ValueError(f'{checkpoint.name} ({kind}) has no output matrix: it is an encoder. Its token embeddings are there with role="input".')
     key = next((k for k in ([tensor] if tensor else _GGUF_KEYS[role]) if k in where), None)
     if key is None: raise ValueError(f"{checkpoint.name} has no tensor {tensor or _GGUF_KEYS[role][-1]!r}; {_choices(where)}.")
     source, stored = where[key]
-    if len(stored.shape) != 2: raise ValueError(f"The {role} matrix of {checkpoint.name} should have rows and columns, and {key} has the shape {stored.shape}.")
+    if len(stored.shape) != 2: raise ValueError(f"The {role} matrix of {checkpoint.name} should have rows and columns, and {key} has the shape {stored.shape}. Name another tensor.")
     matrix = gguf_matrix(source, stored, f"The {role} matrix of {checkpoint.name}")
     return matrix.read(dtype), dict(architecture=f"GGUF {kind}", tensor=key, file=checkpoint.only, stored_dtype=stored.dtype, also_stored=[],
                                     tied="output.weight" not in where, revision=checkpoint.revision)
 
-# %% ../nbs/api/20_loading.ipynb #9012dfce
+# %% ../nbs/api/20_loading.ipynb #a29144a9
 def _shape_of(module, name):
     "Rows and columns of the matrix of a `module` in memory, quantised or not"
     sizes = [getattr(module, a, None) for a in (("out_features", "in_features") if hasattr(module, "in_features") else ("num_embeddings", "embedding_dim"))]
@@ -378,7 +383,7 @@ def _from_model(model, role, dtype, tensor=None):
     name, module = type(model).__name__, _module(model, role)
     if role == "output" and module is None:
         raise ValueError(f'{name} has no output matrix. Load the model with its head (AutoModelForCausalLM), or use role="input".')
-    if tensor: raise ValueError("tensor= names a tensor in a file; a loaded model knows its matrices by their role.")
+    if tensor: raise ValueError("tensor= names a tensor in a file; a loaded model knows its matrices by their role. Leave it out.")
     called = f"The {role} matrix of {name}"
     with present(module):
         matrix = module_matrix(module, _shape_of(module, called), getattr(model, "dtype", torch.float32), called)
@@ -386,7 +391,7 @@ def _from_model(model, role, dtype, tensor=None):
     where = next((f"{n}.weight" for n, m in model.named_modules(remove_duplicate=False) if m is module), "weight")
     return made, dict(architecture=name, tensor=where, file=None, also_stored=[], stored_dtype=matrix.dtype, tied=_is_tied(model), revision=None)
 
-# %% ../nbs/api/20_loading.ipynb #3f9901d3
+# %% ../nbs/api/20_loading.ipynb #2b1d067d
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "tekken.json")
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
@@ -400,9 +405,9 @@ def _tokenizer_of(checkpoint):
     with _quiet():
         try: return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:
-            raise ValueError(f"The tokenizer of {checkpoint.name} cannot be loaded: {error} Pass tokenizer= (a tokenizer, or the bytes of each row).") from None
+            raise ValueError(f"The tokenizer of {checkpoint.name} cannot be loaded ({_first_sentence(error)}). Pass tokenizer= (a tokenizer, or the bytes of each row).") from None
 
-# %% ../nbs/api/20_loading.ipynb #e9fb15a7
+# %% ../nbs/api/20_loading.ipynb #cba0dbc3
 _SPELLED = {"llama": "sp_model", "t5": "sp_model", "gpt2": "byte_decoder", "bert": "wordpiece_tokenizer"}
 _NORMAL, _USER = (1, 6), 4  # kinds of pieces; all others stand for no text
 
@@ -428,7 +433,7 @@ class _GgufVocabulary:
         "What WordPiece cuts `text` into before it looks at its vocabulary"
         return [w for w, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(normalizers.BertNormalizer(lowercase=False).normalize_str(text))]
 
-# %% ../nbs/api/20_loading.ipynb #c4475dcc
+# %% ../nbs/api/20_loading.ipynb #c524727d
 def _by_hand(tokens, n):
     "Keys given as a list with the bytes of each of `n` rows"
     if len(tokens) != n: raise ValueError(f"tokenizer= as a list names every row: the matrix has {n:,}, and {len(tokens):,} tokens came.")
@@ -439,7 +444,7 @@ def _by_hand(tokens, n):
     same = {i: first[t] for i, t in enumerate(tokens) if t is not None and first[t] != i}
     return TokenKeys("by hand", {i: t for t, i in first.items() if t is not None}, {}, {}, same)
 
-# %% ../nbs/api/20_loading.ipynb #625cf871
+# %% ../nbs/api/20_loading.ipynb #34edcaa4
 def _check_one_vocabulary(checkpoint, role):
     "Refuse to give the rows of the output tokens of the vocabulary that is read, where that is another"
     config = checkpoint.file("config.json")
@@ -460,7 +465,7 @@ def _keys(tokenizer, checkpoint, n, role, token=None):
         tokenizer = _tokenizer_of(checkpoint)
     return token_keys(tokenizer)
 
-# %% ../nbs/api/20_loading.ipynb #1251ed13
+# %% ../nbs/api/20_loading.ipynb #2f05606a
 def _check_fit(keys, n, name):
     "Refuse `keys` that cannot be those of a matrix of `n` rows"
     beyond = [i for i in [*keys, *keys.same_bytes] if i >= n]
@@ -471,7 +476,7 @@ def _check_fit(keys, n, name):
                             else "less than half of the rows would have a token. ")
                          + "It is the tokenizer of another model: pass the right one as tokenizer=.")
 
-# %% ../nbs/api/20_loading.ipynb #34e49ef2
+# %% ../nbs/api/20_loading.ipynb #7d610f13
 MANY = 10 # a row equal to at least this many others was never trained
 
 def _crowded(matrix, rows):
@@ -487,7 +492,7 @@ def _repeated(matrix):
     maybe = _crowded(matrix[:, :16], np.arange(len(matrix)))
     return _crowded(matrix[maybe], maybe)
 
-# %% ../nbs/api/20_loading.ipynb #16b00543
+# %% ../nbs/api/20_loading.ipynb #09eaff9a
 def _cosines(matrix, mean, direction, block=16384):
     "The cosine of each row of `matrix` less `mean` with `direction`, without a copy of the matrix"
     out = np.empty(len(matrix))
@@ -506,7 +511,7 @@ def _suspects(matrix, known):
     own = _cosines(known, mean, direction)
     return np.flatnonzero(_cosines(matrix, mean, direction) >= np.quantile(own, .25)) if np.median(own) > .5 else np.empty(0, dtype=np.intp)
 
-# %% ../nbs/api/20_loading.ipynb #30dd1e27
+# %% ../nbs/api/20_loading.ipynb #661ccebd
 class LoadReport(dict):
     "How a matrix was read and what was left out of it: `left_out` and `suspects` hold a dict from id to bytes for each reason"
     def to_frame(self): # columns what, rows, examples
@@ -524,7 +529,7 @@ class LoadReport(dict):
 
     def _repr_html_(self): return f"<pre>{self!r}</pre>".replace("<|", "&lt;|")
 
-# %% ../nbs/api/20_loading.ipynb #81e0e864
+# %% ../nbs/api/20_loading.ipynb #c04fda47
 def _refuse_broken(matrix, tokens, name, block=16384):
     "An error if a row of `tokens` (id -> bytes) is not finite"
     broken = [i for s in range(0, len(matrix), block) for i in s + np.flatnonzero(~np.isfinite(matrix[s:s+block]).all(1)) if i in tokens]
@@ -532,7 +537,7 @@ def _refuse_broken(matrix, tokens, name, block=16384):
         raise ValueError(f"{len(broken):,} rows of {name} hold NaN or infinities ({', '.join(repr(token_label(tokens[i])) for i in broken[:5])}"
                          f"{', ...' if len(broken) > 5 else ''}). The file is damaged, or dtype= is too narrow for it.")
 
-# %% ../nbs/api/20_loading.ipynb #a1bec689
+# %% ../nbs/api/20_loading.ipynb #5987535e
 KEEPABLE = ("special token", "reserved name", "repeated row")
 
 def _nameless(keys, n):
@@ -552,7 +557,7 @@ def _put_back(tokens, out, keep):
         tokens.update(back)
         out[reason] = {i: t for i, t in out[reason].items() if i not in back}
 
-# %% ../nbs/api/20_loading.ipynb #1d1322c5
+# %% ../nbs/api/20_loading.ipynb #5562b8b6
 FEW = 10_000 # more rows than this are not needed to know what untrained ones look like
 
 def _by_blocks(matrix, what, block=16384):
@@ -586,7 +591,7 @@ def _sort_rows(matrix, keys, keep, name):
     suspects = kept[_suspects(_moved_up(matrix, kept), untrained)]
     return {i: tokens[i] for i in kept.tolist()}, out, {i: tokens[i] for i in suspects.tolist()}
 
-# %% ../nbs/api/20_loading.ipynb #851df66f
+# %% ../nbs/api/20_loading.ipynb #03de5652
 def _check_request(role, keep):
     "Refuse a `role` or `keep` that means nothing"
     if role not in ("input", "output"):
@@ -600,7 +605,7 @@ def _home(model):
     path = getattr(model, "name_or_path", "")
     return _checkpoint(path, revision=getattr(model.config, "_commit_hash", None)) if path else None
 
-# %% ../nbs/api/20_loading.ipynb #e15676b0
+# %% ../nbs/api/20_loading.ipynb #df7a8647
 def load_space(
     model, # a local folder or file of weights, a name on the hub, or a loaded `transformers` model
     role: str, # "input": token embeddings; "output": unembeddings
@@ -623,7 +628,9 @@ def load_space(
     keys = _keys(tokenizer, home, len(matrix), role, token)
     _check_fit(keys, len(matrix), called)
     n, (tokens, out, suspects) = len(matrix), _sort_rows(matrix, keys, keep, called)
-    if not tokens: raise ValueError(f"No row of {called} is left: all are special, reserved, zero or repeated. See keep=.")
+    if not tokens:
+        raise ValueError(f"No row of {called} is left: {', '.join(f'{reason} {len(part):,}' for reason, part in out.items() if part)}. The file may hold a model "
+                         "that was never trained; keep= takes rows back.")
     short = Path(called).resolve().name if Path(called).exists() else called
     report = LoadReport(model=short, source=called, role=role, **about, rows=n, dim=matrix.shape[1], kept=len(tokens),
                         left_out=out, suspects=suspects)
