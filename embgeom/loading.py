@@ -150,13 +150,18 @@ def _config(checkpoint):
 def _on_meta(make, config):
     "A model without contents: what `make` builds from `config` on the meta device"
     config._attn_implementation = "eager"  # the others may want packages that are not here, and nothing is computed
-    with _quiet(), torch.device("meta"): return make(config)
+    with _quiet(), torch.device("meta"):
+        try: return make(config)
+        except Exception as error:
+            raise ValueError(f"transformers {transformers.__version__} cannot build a model of the kind {config.model_type!r} from its config ({_first_sentence(error)}). "
+                             "Look at the numbers in config.json, or name the tensor: tensor='...'.") from None
 
 # %% ../nbs/api/20_loading.ipynb #95f69e99
 def _declared_class(config):
-    "The class that `config` says the checkpoint was saved from, or None"
-    names = getattr(config, "architectures", None) or [""]
-    return getattr(transformers, names[0] or "-", None)
+    "The class of models that `config` says the checkpoint was saved from, or None; whatever else has such a name is not called"
+    names = getattr(config, "architectures", None)
+    found = getattr(transformers, str(names[0]), None) if isinstance(names, list) and names else None
+    return found if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) else None
 
 # %% ../nbs/api/20_loading.ipynb #67b89c54
 _WITH_HEAD = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModelForImageTextToText")
