@@ -187,8 +187,12 @@ def picture(explorer):
 
 def until_changed(explorer, sentence, painted):
     "The sentence and the picture, once both are other ones"
+    found = sentence, painted
     for _ in range(200):
-        found = explorer.get_by_role("status").inner_text(), picture(explorer)
+        try:
+            found = explorer.get_by_role("status").inner_text(), picture(explorer)
+        except Error:  # it is being replaced
+            pass
         if found[0] != sentence and found[1] != painted:
             return found
         explorer.page.wait_for_timeout(100)

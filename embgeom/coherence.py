@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from .blocks import each_block, row_blocks
 from .linalg import nearest_neighbors, pearson
+from .plots import density_chart, overlaid_chart
 from .pocket import cache_folder
 from .results import Result
 from .spaces import EmbeddingSpace, token_label
@@ -382,6 +383,13 @@ class Coherence(Result):
 
     def numbers(self): return {k: v for k, v in super().numbers().items() if k != "vocabulary"}
 
+    def chart(self): # -> altair chart
+        "The distribution of the scores (low = coherent), and of those of random neighbours"
+        lists = {"nearest neighbours": self.values, "random neighbours": self.random}
+        lists = {name: v[np.isfinite(v)] for name, v in lists.items() if np.isfinite(v).any()}
+        title = f"Steps in {self.graph} from a token to its {self.k} neighbours (low = coherent)"
+        return overlaid_chart(lists, "mean steps to the neighbours", title, neutral=("random neighbours",))
+
 # %% ../nbs/api/33_coherence.ipynb #34519101
 def _scores(lengths, variants):
     "Mean of the counted `lengths` (m, k), NaN where none is, and how many were counted"
@@ -484,6 +492,13 @@ class DimensionCoherence(Result):
     pearson_random: float # correlation of the dimension with the score of random neighbours
     pearson_partial: float # correlation of dimension and score, the score of random neighbours held fixed
     n_tokens: int # tokens with both numbers
+    dimensions: np.ndarray # the dimension of each of them (n_tokens,)
+    scores: np.ndarray # and its score (n_tokens,)
+
+    def chart(self): # -> altair chart
+        "How often each dimension and score occur together"
+        title = f"Dimension and steps in {self.graph} (low = coherent): correlation {self.pearson:.2f}"
+        return density_chart(self.dimensions, self.scores, "intrinsic dimension", "mean steps to the neighbours (low = coherent)", title, bins=30, counts="tokens")
 
 # %% ../nbs/api/33_coherence.ipynb #7922edbb
 def _dimensions(dimension, coherence):
@@ -517,7 +532,7 @@ def dimension_coherence(
         if np.ptp(v) == 0: raise ValueError(f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it.")
     r, se = pearson(x, y)
     return DimensionCoherence("positive = low dimensions go with coherent neighbours (low score = coherent)", coherence.graph, r, se,
-                              (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x))
+                              (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x), x, y)
 
 # %% ../nbs/api/33_coherence.ipynb #655317fb
 def dimension_tails(

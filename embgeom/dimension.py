@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from joblib import effective_n_jobs
 from scipy.linalg import cython_lapack
 
 from .blocks import each_block, one_thread, row_blocks, rows_that_fit
 from .linalg import _check_neighbors, _search, _table, nearest_neighbors, pearson, working_dtype
+from .plots import density_chart, distribution_chart, line_chart
 from .results import Result
-from .spaces import EmbeddingSpace, SpacePair
+from .spaces import EmbeddingSpace, SpacePair, token_label
 
 # %% ../nbs/api/32_dimension.ipynb #a1327120
 def _centered(
@@ -140,6 +142,11 @@ class IntrinsicDimension(Result):
     tokens: tuple # their keys
     values: np.ndarray # each token's dimension (n_tokens,), whole numbers
 
+    def chart(self): # -> altair chart
+        "The distribution of the tokens' dimensions, with those at both ends by name"
+        title = f"{self.name or 'Space'}: dimensions around a token ({self.k:,} neighbours, {self.variance:.0%} of their variance), {self.mean:.1f} on average"
+        return distribution_chart(self.values, [token_label(t) for t in self.tokens], "intrinsic dimension", title, model=self.name or None)
+
 # %% ../nbs/api/32_dimension.ipynb #775b24e4
 def _check(space, k, variance, tokens, metric):
     "The rows meant by `tokens`, or an error that says what is wrong with the arguments"
@@ -184,6 +191,18 @@ class ExplainedVariance(Result):
     ) -> int: # components
         "How many components hold more than `variance`"
         return components_for(self.cumulative, variance)
+
+    def chart(self,
+        variance=0.95, # share to mark
+    ): # -> altair chart
+        "The curve, and where it passes the share"
+        if not len(self.component): raise ValueError(f"There is nothing to draw: all {self.k:,} neighbours of {token_label(self.token)} are one point.")
+        name, keep = token_label(self.token), np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int))
+        frame = pd.DataFrame({"components": self.component[keep], "share": self.cumulative[keep], "token": name})
+        return line_chart(frame, "components", "share", "token", "components, the largest first", "share of the variance together",
+                          f"{self.dimension(variance)} components hold more than {variance:.0%} of the variance around {name}", neutral=(name,), threshold=variance,
+                          threshold_title=f"{variance:.0%}", y_format=".0%")
+
 
 # %% ../nbs/api/32_dimension.ipynb #a5978ae7
 def explained_variance(
@@ -234,6 +253,11 @@ class DimensionSimilarity(Result):
     tokens: tuple # their keys
     source_values: np.ndarray # each token's dimension in the first space (n_tokens,)
     target_values: np.ndarray # and in the second (n_tokens,)
+
+    def chart(self): # -> altair chart
+        "How often each two dimensions occur together"
+        title = f"Dimensions of {self.n_tokens:,} tokens in both models: correlation {self.pearson:.2f} (chance: 0 ± {self.null_std:.2f})"
+        return density_chart(self.source_values, self.target_values, f"dimension in {self.source}", f"dimension in {self.target}", title, counts="tokens")
 
 # %% ../nbs/api/32_dimension.ipynb #0802b64a
 def correlate_dimensions(

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from .blocks import each_block, row_blocks
 from .linalg import nearest_neighbors
+from .plots import bars_chart, distribution_chart
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
@@ -74,6 +75,16 @@ class LLEWeights(Result):
         i = np.repeat(np.arange(len(self.tokens)), self.k)
         return pd.DataFrame({"token": [self.tokens[j] for j in i], "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
                              "rank": np.tile(np.arange(1, self.k + 1), len(self.tokens)), "weight": self.weights.ravel()})
+
+    def chart(self,
+        token=None, # which (key, text or its place in the result); the first where None
+    ): # -> altair chart
+        "The weights of one token's neighbours, nearest first"
+        key = token.encode() if isinstance(token, str) else self.tokens[token or 0] if not isinstance(token, bytes) else token
+        if key not in self.tokens: raise ValueError(f"There are no weights of {token_label(key)!r} here: it is not among the {len(self.tokens):,} tokens asked for.")
+        i = self.tokens.index(key)
+        frame = pd.DataFrame({"neighbor": [token_label(self.vocabulary[j]) for j in self.indices[i]], "weight": self.weights[i]})
+        return bars_chart(frame, "neighbor", "weight", title=f"What {token_label(key)} is made of", value_title="weight in the mixture", width=320)
 
 # %% ../nbs/api/31_lle.ipynb #dc1c0796
 def lle_weights(
@@ -153,6 +164,11 @@ class LLESimilarity(Result):
     tokens: tuple # their keys
     values: np.ndarray # each token's cosine (m,)
     overlaps: np.ndarray # each token's share of common neighbours (m,)
+
+    def chart(self): # -> altair chart
+        "The distribution of the tokens' cosines, with those at both ends by name"
+        title = f"{self.source} and {self.target}: how alike each token is mixed from its neighbours (mean {self.mean:.2f}, chance {self.null_mean:.3f})"
+        return distribution_chart(self.values, [token_label(t) for t in self.tokens], "cosine of the two rows of weights", title)
 
 # %% ../nbs/api/31_lle.ipynb #4b334f11
 def lle_similarity(
