@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEXTS', 'DIRECTIONS', 'as_model', 'choose_layer', 'Transfer', 'transfer', 'Transfers', 'transfer_all']
 
-# %% ../nbs/api/52_transfers.ipynb #878ef4de
+# %% ../nbs/api/52_transfers.ipynb #49c57ad9
 import html
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from .results import Result
 from .steering import NEUTRAL_TEXTS, SteeringVector, extract_steering_vector, steer
 from .vocab import match_tokens
 
-# %% ../nbs/api/52_transfers.ipynb #7ffa310b
+# %% ../nbs/api/52_transfers.ipynb #b44df9d4
 def as_model(
     model, # the name of a bundled model, a folder, a hub id, a loaded transformers model, or (model, tokenizer)
 ) -> tuple: # a causal language model and its tokenizer
@@ -41,7 +41,7 @@ def as_model(
         raise ValueError(f"{str(model)!r} cannot be loaded as a causal language model with its tokenizer: {str(error).splitlines()[0]} Wanted is one of {', '.join(NAMES)}, "
                          "a folder with config.json, weights and tokenizer, or a model on the hub.") from None
 
-# %% ../nbs/api/52_transfers.ipynb #4ac66133
+# %% ../nbs/api/52_transfers.ipynb #cfdb5c0b
 def _candidates(n_layers, most=6):
     "At most `most` layers, spread over the depth after its first fifth"
     return sorted({int(i) for i in np.linspace(n_layers//5, n_layers - 1, min(most, n_layers)).round()})
@@ -61,7 +61,7 @@ def choose_layer(
     sweep = layer_sweep(model, tokenizer, vector.scaled(lengths), items, layers, (0, .25, .5, 1, 2), texts, progress=False)
     return int(sweep.best().layer.iloc[0])
 
-# %% ../nbs/api/52_transfers.ipynb #a23f2184
+# %% ../nbs/api/52_transfers.ipynb #562076b2
 def _continued(model, tokenizer, vector, prompts, multipliers, length=24):
     "How each of the prompts goes on, word by word the likeliest, at each multiplier of `vector`"
     rows = []
@@ -77,7 +77,7 @@ def _prompts(items, n=2):
     "The first beginnings of `items`, to be continued"
     return [getattr(i, "prompt", None) if isinstance(getattr(i, "prompt", None), str) else i.question for i in list(items)[:n]]
 
-# %% ../nbs/api/52_transfers.ipynb #a2f7475b
+# %% ../nbs/api/52_transfers.ipynb #8de63c7a
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfer(Result):
     "What `transfer` found: prints as text, shows as charts, saves as a page"
@@ -118,8 +118,8 @@ class Transfer(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #6af07151
-TEXTS = NEUTRAL_TEXTS[::2] # on which lengths and costs are measured where no texts are given
+# %% ../nbs/api/52_transfers.ipynb #2d20946c
+TEXTS = NEUTRAL_TEXTS[::4] # on which lengths and costs are measured where no texts are given
 
 def _as_long_as(vector, other):
     "`vector` at the layers of `other`, and as long there"
@@ -149,7 +149,7 @@ def transfer(
     moved = mapping.transfer(vector, b, b_tokenizer, law, texts=texts)
     native = extract_steering_vector(b, b_tokenizer, behaviour.contrasts, moved.layers, behaviour.position, texts=texts, progress=False)
     controls = dict(native=_as_long_as(native, moved), shuffled=mapping.controls(vector, moved, pair, n=n_controls), random=random_vectors(moved, n_controls, random_state))
-    multipliers = multiplier_range(b, b_tokenizer, moved, texts=texts)
+    multipliers = multiplier_range(b, b_tokenizer, moved, n=5, texts=texts)
     curve = steering_curve(b, b_tokenizer, moved, behaviour.items, multipliers, controls, texts=texts, progress=False)
     samples = _continued(b, b_tokenizer, moved, _prompts(behaviour.items), (multipliers[0], 0, multipliers[-1]))
     return Transfer(*pair.names, behaviour, law or mapping.law_, vector, moved, mapping.diagnose(pair, vector=vector), curve, samples)
@@ -160,7 +160,7 @@ def _at_layer(vector, layer):
     if layer not in vector: raise ValueError(f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}.")
     return replace(vector, directions={layer: vector[layer]})
 
-# %% ../nbs/api/52_transfers.ipynb #c372f2c0
+# %% ../nbs/api/52_transfers.ipynb #715780f5
 _FOOTER = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
 
 def _question(found): return f"Does a steering vector ({found.behaviour.what}) move from {found.source} to {found.target}?"
@@ -173,7 +173,7 @@ def _lead(found):
     return (f"Found at layer {i} of {found.source}, moved by the law {found.law!r} to layer {j} of {found.target}: {kind}. Its effect is {found.curve.effect.value:.2f} of that of "
             f"{found.target}'s own vector of the same length (95%: {found.curve.effect.low:.2f} to {found.curve.effect.high:.2f}).")
 
-# %% ../nbs/api/52_transfers.ipynb #bff74d62
+# %% ../nbs/api/52_transfers.ipynb #b5c0ab99
 def _curve_text(curve):
     "A line for each kind of vector: how much a unit of multiplier adds to the log-odds"
     slopes = curve.slopes()
@@ -199,7 +199,7 @@ def _text(found):
     return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.law).splitlines()), "",
                       *_curve_text(found.curve), f"  {found.curve.verdict}", "", f"How {found.target} goes on at multipliers of the moved vector:", *_samples_text(found.samples)])
 
-# %% ../nbs/api/52_transfers.ipynb #e9033c67
+# %% ../nbs/api/52_transfers.ipynb #e1f62ad6
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfers(Result):
     "Several transfers, side by side"
@@ -225,7 +225,7 @@ class Transfers(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #735ffadf
+# %% ../nbs/api/52_transfers.ipynb #bb9f7b39
 def _row(found):
     "One transfer as a row of numbers"
     slopes, effect = found.curve.slopes(), found.curve.effect
@@ -243,7 +243,7 @@ def _table_text(found):
               for r in frame.itertuples()]
     return "\n".join([*lines, f"{found.numbers()['work']} of {len(frame)} work."])
 
-# %% ../nbs/api/52_transfers.ipynb #18bd0db0
+# %% ../nbs/api/52_transfers.ipynb #8de585c7
 DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviours made of words, which small models can express
 
 def transfer_all(
