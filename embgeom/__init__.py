@@ -5,24 +5,31 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/api/index.ipynb #9bc5f1d1
+# %% ../nbs/api/index.ipynb #b95b0d13
 from importlib import import_module
 
-# %% ../nbs/api/index.ipynb #63a7f81e
+# %% ../nbs/api/index.ipynb #418e57cf
 _names = {
     "spaces": ["EmbeddingSpace", "SpacePair"],
     "vocab": ["match_tokens"],
+    "behaviours": ["load_behaviour"],
     "loading": ["load_space"],
-    "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
-    "lle": ["lle_similarity"],
-    "dimension": ["intrinsic_dimension"],
-    "coherence": ["semantic_coherence"],
-    "report": ["compare"],
     "pocket": [],
+    "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
+    "lle": ["lle_weights", "lle_similarity", "lle_neighbors"],
+    "dimension": ["intrinsic_dimension", "dimension_similarity"],
+    "coherence": ["semantic_coherence", "dimension_coherence"],
+    "steering": ["SteeringVector", "extract_steering_vector", "steer"],
+    "emb2emb": ["Emb2Emb"],
+    "hidden": ["hidden_alignment"],
+    "evaluation": ["steering_curve", "layer_sweep"],
+    "report": ["compare"],
+    "explorers": ["GlobalExplorer", "LLEExplorer", "DimensionExplorer", "SteeringExplorer"],
+    "transfers": ["transfer", "transfer_all"],
 }
 _module_of = {name: module for module, names in _names.items() for name in [module, *names]}
 
-# %% ../nbs/api/index.ipynb #e8f77c91
+# %% ../nbs/api/index.ipynb #498f6601
 def __getattr__(name):
     "Import the module that `name` is in, when it is first asked for"
     if name not in _module_of:
@@ -35,7 +42,7 @@ def __dir__():
     "What completion offers"
     return [*_module_of, "__version__"]
 
-# %% ../nbs/api/index.ipynb #5b13d5ad
+# %% ../nbs/api/index.ipynb #ed9b2907
 __all__ = list(_module_of)
 # `nbdev_export` puts the version from settings.ini in the place of this one.
 __version__ = "0.1.0"
