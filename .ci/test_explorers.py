@@ -210,8 +210,8 @@ def test_a_token_and_a_number_change_sentence_and_picture(live, number):
     explorer = live.locator(EXPLORER).nth(number)
     before = seen(explorer)
     assert "␣brother" in before[0]
-    explorer.get_by_label("search").fill("king")
-    explorer.get_by_label("search").press("Enter")
+    explorer.get_by_label("search", exact=True).fill("king")
+    explorer.get_by_label("search", exact=True).press("Enter")
     king = until_changed(explorer, *before)
     assert "␣king" in king[0]
     if explorer.locator(".noUi-handle").count():
@@ -226,7 +226,7 @@ def test_block_and_multiplier_change_the_steered_sentence(live):
     explorer = live.locator(EXPLORER).nth(NAMES.index("SteeringExplorer"))
     before = seen(explorer)
     assert "pocket-96 at block 3" in before[0] and "multiplier 1," in before[0]
-    explorer.get_by_label("block").select_option("2")
+    explorer.get_by_label("block", exact=True).select_option("2")
     other = until_changed(explorer, *before)
     assert "pocket-96 at block 2" in other[0]
     explorer.locator(".noUi-handle").first.press("ArrowLeft")
