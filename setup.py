@@ -44,7 +44,7 @@ setup(
     package_data={cfg["lib_name"]: cfg["package_data"].split()},
     include_package_data=False,
     install_requires=requirements("requirements"),
-    extras_require={extra: requirements(f"{extra}_requirements") for extra in ("models", "estimators", "dev")},
+    extras_require={extra: requirements(f"{extra}_requirements") for extra in ("models", "estimators", "cluster", "dev")},
     entry_points={"console_scripts": cfg["console_scripts"].split()},
     cmdclass={"sdist": SdistWithSettings},
     zip_safe=False,
