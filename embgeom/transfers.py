@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['TEXTS', 'DIRECTIONS', 'as_model', 'choose_layer', 'Transfer', 'transfer', 'Transfers', 'transfer_all']
 
-# %% ../nbs/api/52_transfers.ipynb #49c57ad9
+# %% ../nbs/api/52_transfers.ipynb #94c66f7b
 import html
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ from .results import Result
 from .steering import NEUTRAL_TEXTS, SteeringVector, extract_steering_vector, steer
 from .vocab import match_tokens
 
-# %% ../nbs/api/52_transfers.ipynb #b44df9d4
+# %% ../nbs/api/52_transfers.ipynb #b70f83d8
 def as_model(
     model, # the name of a bundled model, a folder, a hub id, a loaded transformers model, or (model, tokenizer)
 ) -> tuple: # a causal language model and its tokenizer
@@ -41,7 +42,7 @@ def as_model(
         raise ValueError(f"{str(model)!r} cannot be loaded as a causal language model with its tokenizer: {str(error).splitlines()[0]} Wanted is one of {', '.join(NAMES)}, "
                          "a folder with config.json, weights and tokenizer, or a model on the hub.") from None
 
-# %% ../nbs/api/52_transfers.ipynb #cfdb5c0b
+# %% ../nbs/api/52_transfers.ipynb #21ef1703
 def _candidates(n_layers, most=6):
     "At most `most` layers, spread over the depth after its first fifth"
     return sorted({int(i) for i in np.linspace(n_layers//5, n_layers - 1, min(most, n_layers)).round()})
@@ -61,7 +62,7 @@ def choose_layer(
     sweep = layer_sweep(model, tokenizer, vector.scaled(lengths), items, layers, (0, .25, .5, 1, 2), texts, progress=False)
     return int(sweep.best().layer.iloc[0])
 
-# %% ../nbs/api/52_transfers.ipynb #562076b2
+# %% ../nbs/api/52_transfers.ipynb #29bad3ed
 def _continued(model, tokenizer, vector, prompts, multipliers, length=24):
     "How each of the prompts goes on, word by word the likeliest, at each multiplier of `vector`"
     rows = []
@@ -77,7 +78,7 @@ def _prompts(items, n=2):
     "The first beginnings of `items`, to be continued"
     return [getattr(i, "prompt", None) if isinstance(getattr(i, "prompt", None), str) else i.question for i in list(items)[:n]]
 
-# %% ../nbs/api/52_transfers.ipynb #8de63c7a
+# %% ../nbs/api/52_transfers.ipynb #db08763e
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfer(Result):
     "What `transfer` found: prints as text, shows as charts, saves as a page"
@@ -108,7 +109,9 @@ class Transfer(Result):
 
     def charts(self) -> list: # altair charts
         "The curve, with its controls and its cost"
-        return [self.curve.chart()]
+        title = f"{self.source} to {self.target}: {self.behaviour.what}, {self.curve.verdict.partition(':')[0]}"
+        chart = self.curve.chart()
+        return [chart.properties(title=alt.TitleParams(title, subtitle=chart.title.subtitle, anchor="start"), description=title)]
 
     def save(self,
         out, # file to write, .html
@@ -118,7 +121,7 @@ class Transfer(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #2d20946c
+# %% ../nbs/api/52_transfers.ipynb #b2994492
 TEXTS = NEUTRAL_TEXTS[::4] # on which lengths and costs are measured where no texts are given
 
 def _as_long_as(vector, other):
@@ -160,7 +163,7 @@ def _at_layer(vector, layer):
     if layer not in vector: raise ValueError(f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}.")
     return replace(vector, directions={layer: vector[layer]})
 
-# %% ../nbs/api/52_transfers.ipynb #715780f5
+# %% ../nbs/api/52_transfers.ipynb #5dae5474
 _FOOTER = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
 
 def _question(found): return f"Does a steering vector ({found.behaviour.what}) move from {found.source} to {found.target}?"
@@ -173,7 +176,7 @@ def _lead(found):
     return (f"Found at layer {i} of {found.source}, moved by the law {found.law!r} to layer {j} of {found.target}: {kind}. Its effect is {found.curve.effect.value:.2f} of that of "
             f"{found.target}'s own vector of the same length (95%: {found.curve.effect.low:.2f} to {found.curve.effect.high:.2f}).")
 
-# %% ../nbs/api/52_transfers.ipynb #b5c0ab99
+# %% ../nbs/api/52_transfers.ipynb #1da62317
 def _curve_text(curve):
     "A line for each kind of vector: how much a unit of multiplier adds to the log-odds"
     slopes = curve.slopes()
@@ -199,7 +202,7 @@ def _text(found):
     return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.law).splitlines()), "",
                       *_curve_text(found.curve), f"  {found.curve.verdict}", "", f"How {found.target} goes on at multipliers of the moved vector:", *_samples_text(found.samples)])
 
-# %% ../nbs/api/52_transfers.ipynb #e1f62ad6
+# %% ../nbs/api/52_transfers.ipynb #2e90d42e
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfers(Result):
     "Several transfers, side by side"
@@ -225,7 +228,7 @@ class Transfers(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #bb9f7b39
+# %% ../nbs/api/52_transfers.ipynb #8f7442b7
 def _row(found):
     "One transfer as a row of numbers"
     slopes, effect = found.curve.slopes(), found.curve.effect
@@ -243,7 +246,7 @@ def _table_text(found):
               for r in frame.itertuples()]
     return "\n".join([*lines, f"{found.numbers()['work']} of {len(frame)} work."])
 
-# %% ../nbs/api/52_transfers.ipynb #8de585c7
+# %% ../nbs/api/52_transfers.ipynb #1bf31262
 DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviours made of words, which small models can express
 
 def transfer_all(
