@@ -6,7 +6,7 @@
 __all__ = ['LAWS', 'RCOND', 'DEFAULT_LAW', 'DIAGNOSTICS', 'isometry_distance', 'fold_norm', 'Emb2Emb', 'Diagnosis',
            'transfer_runs', 'predictors']
 
-# %% ../nbs/api/40_emb2emb.ipynb #e58e5654
+# %% ../nbs/api/40_emb2emb.ipynb #e94a3031
 import html
 import json
 import os
@@ -33,7 +33,7 @@ from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
 from .vocab import MIN_TOKENS, token_strata
 
-# %% ../nbs/api/40_emb2emb.ipynb #9bcd9605
+# %% ../nbs/api/40_emb2emb.ipynb #d4688a8b
 class _Sums(NamedTuple):
     "What the maps are made from, all in float64"
     n: int # rows
@@ -45,14 +45,14 @@ class _Sums(NamedTuple):
 
     def less(self, other): return _Sums(*(x - y for x, y in zip(self, other)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #ca26b0fc
+# %% ../nbs/api/40_emb2emb.ipynb #3b0d6e02
 def _add_up(A, B, prepare=(lambda rows: rows, lambda rows: rows), device=None):
     "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`"
     ready = tuple(lambda rows, f=f: f(torch.as_tensor(rows, device=device).double()) for f in prepare)
     m = second_moments(A, B, ready)
     return _Sums(len(A), *(t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #982dc552
+# %% ../nbs/api/40_emb2emb.ipynb #fd382443
 LAWS = ("readout", "steering", "logits", "procrustes")
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the law "steering"
 
@@ -63,7 +63,7 @@ def _ridge(gram, cross, alpha):
                                 "fewer tokens than dimensions. Give a larger alpha, or relative=True, which measures it by the rows' own size.")
     return torch.cholesky_solve(cross, factor)
 
-# %% ../nbs/api/40_emb2emb.ipynb #0114895f
+# %% ../nbs/api/40_emb2emb.ipynb #e6131372
 def _law_matrix(law, sums, alpha, relative):
     "The matrix (d_S, d_T) of `law` as float64"
     ridge = lambda gram, cross: _ridge(gram, cross, alpha*(gram.diagonal().mean().item() if relative else 1))
@@ -76,7 +76,7 @@ def _law_matrix(law, sums, alpha, relative):
     T = ridge(sums.aa, sums.ab)
     return T if law == "readout" else torch.linalg.pinv(T, rtol=RCOND).T
 
-# %% ../nbs/api/40_emb2emb.ipynb #3316a0e8
+# %% ../nbs/api/40_emb2emb.ipynb #aa9621c2
 def isometry_distance(
     T, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -84,7 +84,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #bd9d651e
+# %% ../nbs/api/40_emb2emb.ipynb #c7dce3bd
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm, # a `steering.FinalNorm`: gain (d,), subtracts_mean
@@ -95,7 +95,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #5ea1db2b
+# %% ../nbs/api/40_emb2emb.ipynb #2cee8266
 def _sides(A, B):
     "The two matrices in a pair, or given one by one; checked"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
@@ -121,9 +121,9 @@ def _rows_of(v, width, side):
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
-# %% ../nbs/api/40_emb2emb.ipynb #26c3fc91
-class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
-    "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
+# %% ../nbs/api/40_emb2emb.ipynb #654f5ca7
+class _Fit(BaseEstimator):
+    "The part of `Emb2Emb` that is linear algebra: fit, move, move back"
     def __init__(self,
         alpha=0.1, # ridge added to the diagonal, as in the paper's code
         relative=False, # take alpha as a multiple of the mean diagonal instead
@@ -185,6 +185,9 @@ class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
         _rows_of(rows[1][:1], self.target_dim_, "target")
         return float(1 - ((rows[1] - self.transform(rows[0], "readout"))**2).sum()/((rows[1] - rows[1].mean(0))**2).sum())
 
+# %% ../nbs/api/40_emb2emb.ipynb #42f32916
+class Emb2Emb(_Fit, huggingface_hub.ModelHubMixin):
+    "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
     @classmethod
     def paper(cls,
         pair:SpacePair, # unembedding rows of the shared tokens
@@ -242,15 +245,15 @@ class Emb2Emb(BaseEstimator, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #4d1a84d1
+# %% ../nbs/api/40_emb2emb.ipynb #5242b57f
 def _fold(rows, norm):
     "`rows` in float64, with `norm` folded in where there is one"
     return np.asarray(rows, np.float64) if norm is None else fold_norm(np.asarray(rows, np.float64), norm)
 
-# %% ../nbs/api/40_emb2emb.ipynb #0e293e4b
+# %% ../nbs/api/40_emb2emb.ipynb #8c6c5fce
 DEFAULT_LAW = "procrustes"
 
-# %% ../nbs/api/40_emb2emb.ipynb #f2e19125
+# %% ../nbs/api/40_emb2emb.ipynb #44f98fda
 def _splits(n, random_state, folds=5):
     "Row numbers 0 .. n in `folds` random parts"
     return [np.sort(part) for part in np.array_split(np.random.default_rng(random_state).permutation(n), folds)]
@@ -262,7 +265,7 @@ def _training_sums(mapping, A, B, parts, device):
     total = _Sums(*map(sum, zip(*own)))
     return [total.less(part) for part in own]
 
-# %% ../nbs/api/40_emb2emb.ipynb #a983c455
+# %% ../nbs/api/40_emb2emb.ipynb #ecc6860b
 def _held_out(mapping, A, B, vectors, device=None):
     "Errors, spreads and cosines (n,) of rows that the map did not see; logits of `vectors` (m, d_S) in the source (n, m), and by law in the target"
     parts, n, norms = _splits(len(A), mapping.random_state), len(A), mapping.norms_ or (None, None)
@@ -280,7 +283,7 @@ def _held_out(mapping, A, B, vectors, device=None):
         for values in (logits, *moved.values()): values[part] -= values[part].mean(0)
     return error, spread, cosine, logits, moved
 
-# %% ../nbs/api/40_emb2emb.ipynb #26a09568
+# %% ../nbs/api/40_emb2emb.ipynb #72ab41d5
 def _by_stratum(labels, error, spread, cosine, shuffled):
     "Held-out figures of all tokens and of each kind"
     row = lambda label, m: dict(stratum=label, n_tokens=int(m.sum()), r2=1 - error[m].sum()/spread[m].sum(), cosine=cosine[m].mean(),
@@ -295,7 +298,7 @@ def _by_law(layers, depths, logits, moved):
                               logit_correlation=(u[:, i] @ logits[:, i])/(np.linalg.norm(u[:, i])*np.linalg.norm(logits[:, i])))
                          for i, layer in enumerate(layers) for law, u in moved.items()])
 
-# %% ../nbs/api/40_emb2emb.ipynb #f54fc3ba
+# %% ../nbs/api/40_emb2emb.ipynb #fa155697
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -323,7 +326,7 @@ class Diagnosis(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/40_emb2emb.ipynb #a04159f6
+# %% ../nbs/api/40_emb2emb.ipynb #2a02c97c
 def _as_vectors(vector, width):
     "Layers and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], np.empty((0, width))
@@ -354,7 +357,7 @@ def _diagnose(mapping, A, B, vector, device):
     return Diagnosis(*(pair.names if pair else ("source", "target")), len(A), overlap, *strata.iloc[0, 2:], isometry_distance(T), strata,
                      _by_law(layers, _depths(vector, layers), logits, moved) if layers else None)
 
-# %% ../nbs/api/40_emb2emb.ipynb #ce86620f
+# %% ../nbs/api/40_emb2emb.ipynb #2d4c1093
 def transfer_runs() -> pd.DataFrame: # source, target, behaviour, layer, law, what `diagnose` said, effect (as a share of the native vector's), works
     "Every transfer on which laws and diagnosis were tried out, made by nbs/making/transfer_runs"
     return pd.read_csv(Path(steering.__file__).parent/"studies"/"transfer_runs.csv")
@@ -364,7 +367,7 @@ def _telling(runs):
     "Those of the `runs` that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["floor"])]
 
-# %% ../nbs/api/40_emb2emb.ipynb #d3375f86
+# %% ../nbs/api/40_emb2emb.ipynb #8e8c9fca
 DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation", "depth")
 
 def _rank_correlations(values):
@@ -387,7 +390,7 @@ def predictors(
     low, high = pd.DataFrame(draws).quantile([.025, .975]).to_numpy()
     return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #466a745c
+# %% ../nbs/api/40_emb2emb.ipynb #fc29a7cb
 def _value(diagnosis, name, law):
     "The figure `name` of a diagnosis, by law for those that depend on it, averaged over layers; None where it has none"
     if name in ("logit_r2", "logit_correlation", "depth"):
@@ -399,7 +402,7 @@ def _like_this(runs, name, value, share=.25):
     "The quarter of the `runs` whose figure `name` is nearest to `value`"
     return runs.iloc[(runs[name] - value).abs().argsort(kind="stable")[:max(10, int(share*len(runs)))]]
 
-# %% ../nbs/api/40_emb2emb.ipynb #ff51c82b
+# %% ../nbs/api/40_emb2emb.ipynb #97b0b327
 def _experience(diagnosis, law, runs):
     "What the figures of a diagnosis have been worth"
     table = predictors(runs)
@@ -413,7 +416,7 @@ def _experience(diagnosis, law, runs):
     like = _like_this(runs, best.diagnostic, value)
     return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
-# %% ../nbs/api/40_emb2emb.ipynb #eea94c19
+# %% ../nbs/api/40_emb2emb.ipynb #560ecc6b
 def _text(diagnosis, law):
     "A diagnosis in words"
     d, all_ = diagnosis, diagnosis.strata.iloc[0]
@@ -427,7 +430,7 @@ def _text(diagnosis, law):
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
     return "\n".join([*lines, _experience(d, law, _telling(transfer_runs()))])
 
-# %% ../nbs/api/40_emb2emb.ipynb #24edc8b5
+# %% ../nbs/api/40_emb2emb.ipynb #86f8a039
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -442,7 +445,7 @@ def _layer_map(vector, n_target, layer_map):
     if len({*layer_map.values()}) < len(layer_map): raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #256bdd13
+# %% ../nbs/api/40_emb2emb.ipynb #69bfb88e
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     own = {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -458,7 +461,7 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #d1f08eb4
+# %% ../nbs/api/40_emb2emb.ipynb #d0c1cb7b
 def _check_transfer(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
     if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
@@ -480,7 +483,7 @@ def _transfer(mapping, vector, target_model, target_tokenizer, law, layer_map, n
     return replace(frame, directions=_with_lengths(turned, _lengths(norm, vector, turned, layers, target_norms)), norms=target_norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #15866840
+# %% ../nbs/api/40_emb2emb.ipynb #79a664a5
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
     if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
@@ -493,7 +496,7 @@ def _controls(mapping, vector, moved, A, B, n):
         out.append(replace(moved, directions=_with_lengths({j: vector[int(i)].astype(np.float64) @ M for i, j in about["layers"].items()}, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #4e035e98
+# %% ../nbs/api/40_emb2emb.ipynb #f05a9e6e
 _FILE = "emb2emb.safetensors"
 
 def _write_map(mapping, file):
@@ -507,7 +510,7 @@ def _write_map(mapping, file):
     save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
     os.replace(part, file)
 
-# %% ../nbs/api/40_emb2emb.ipynb #1a065855
+# %% ../nbs/api/40_emb2emb.ipynb #54814224
 def _map_file(model_id, hub):
     "The file of a map in a folder or on the hub"
     if Path(model_id).is_dir():

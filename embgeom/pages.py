@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_page', 'check_out']
 
-# %% ../nbs/api/04_pages.ipynb #f4ec50d4
+# %% ../nbs/api/04_pages.ipynb #ef38d927
 import html
 import json
 import os
@@ -14,7 +14,7 @@ from string import Template
 
 import vl_convert
 
-# %% ../nbs/api/04_pages.ipynb #9c2784f4
+# %% ../nbs/api/04_pages.ipynb #da8f953c
 _page = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
@@ -34,13 +34,13 @@ $charts
 <script>for (const chart of document.querySelectorAll(".chart")) vegaEmbed(chart, JSON.parse(chart.nextElementSibling.textContent), {actions: false, renderer: "svg"});</script>
 </body></html>""")
 
-# %% ../nbs/api/04_pages.ipynb #b13f6239
+# %% ../nbs/api/04_pages.ipynb #a0d982cb
 def _page_charts(charts):
     "Each chart's place and its specification; `<` is escaped so that no token can end the script"
     safe = lambda chart: json.dumps(chart.to_dict()).replace("<", "\\u003c")
     return "\n".join(f'<div class="chart"></div><script type="application/json">{safe(c)}</script>' for c in charts)
 
-# %% ../nbs/api/04_pages.ipynb #5d458a00
+# %% ../nbs/api/04_pages.ipynb #23e7061b
 def write_page(
     out, # file to write
     title, # heading of the page
@@ -59,7 +59,7 @@ def write_page(
     os.replace(part, out)
     return out
 
-# %% ../nbs/api/04_pages.ipynb #ede32818
+# %% ../nbs/api/04_pages.ipynb #fb73bc85
 def check_out(
     out, # file to write later
 ) -> Path: # the same
