@@ -18,6 +18,7 @@ from base64 import b64decode
 from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from execnb.nbio import read_nb, write_nb
@@ -89,10 +90,12 @@ def kernel_env():
 @contextmanager
 def kernel(nb, folder, timeout=900):
     "A client with a fresh kernel for `nb`, started in `folder`"
-    manager = AsyncKernelManager(kernel_spec_manager=OwnPython())
-    client = NotebookClient(nb, km=manager, timeout=timeout, resources={"metadata": {"path": str(folder)}})
-    with client.setup_kernel(cleanup_kc=True, env=kernel_env(), cwd=str(folder)):
-        yield client
+    # Sockets in a folder of its own: a port chosen for a kernel can be taken by another process before the kernel binds it.
+    with TemporaryDirectory(prefix="kernel") as sockets:
+        manager = AsyncKernelManager(kernel_spec_manager=OwnPython(), transport="ipc", connection_file=f"{sockets}/kernel.json")
+        client = NotebookClient(nb, km=manager, timeout=timeout, resources={"metadata": {"path": str(folder)}})
+        with client.setup_kernel(cleanup_kc=True, env=kernel_env(), cwd=str(folder)):
+            yield client
 
 
 def run_cell(client, index):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Fault', 'Asked', 'LocalHub']
 
-# %% ../nbs/api/05_localhub.ipynb #377f1888
+# %% ../nbs/api/05_localhub.ipynb #b130e187
 import hashlib
 import json
 import threading
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-# %% ../nbs/api/05_localhub.ipynb #ed0d3911
+# %% ../nbs/api/05_localhub.ipynb #58f19cc1
 @dataclass
 class Fault:
     "What to do wrong with requests for the contents of a file"
@@ -29,7 +29,7 @@ class Fault:
     ranges: bool = True # False: send the whole file, whatever range was asked for
     pause: float = 0. # seconds to wait before each block of 64 kB
 
-# %% ../nbs/api/05_localhub.ipynb #c123fccd
+# %% ../nbs/api/05_localhub.ipynb #028c2352
 _LARGE = (".safetensors", ".bin", ".gguf")
 
 @dataclass
@@ -41,11 +41,53 @@ class Asked:
     token: str | None # the token that came with it
     sent: int = 0 # bytes of contents sent
 
-# %% ../nbs/api/05_localhub.ipynb #ededfc6c
-class _Handler(BaseHTTPRequestHandler):
+# %% ../nbs/api/05_localhub.ipynb #43c250c8
+class _Sender(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args): pass
+
+    def _answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in {"Content_Length": len(body), **headers}.items(): self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        if body: self.wfile.write(body)
+
+    def _span(self, size, fault):
+        "The first byte, the one after the last, and the status that the answer should have"
+        asked = self.headers["Range"] if fault.ranges else None
+        if not asked: return 0, size, 200
+        first, last = asked.removeprefix("bytes=").split("-")
+        return int(first), min(int(last or size) + 1, size), 206
+
+    def _contents(self, repo, name):
+        path = self.hub.folder/repo/name
+        fault = self.hub.next_fault(name) if self.command == "GET" else Fault(name)
+        start, end, status = self._span(path.stat().st_size, fault)
+        asked = Asked(f"{repo}/{name}", self.headers["Range"], fault.status or status, self.token)
+        if self.command == "GET": self.hub.asked.append(asked)
+        if fault.status: return self._answer(fault.status, **fault.headers)
+        end -= fault.short
+        common = dict(ETag=f'"{self.hub.etag(path)}"', X_Repo_Commit=self.hub.commit, Content_Length=end - start + fault.lie) | fault.headers
+        if status == 206: common["Content_Range"] = f"bytes {start + fault.shift}-{end + fault.shift + fault.short - 1}/{path.stat().st_size}"
+        self._answer(status, **common)
+        if self.command == "GET": self._send(path, start, end, fault, asked)
+
+    def _send(self, path, start, end, fault, asked):
+        "Send the bytes `start` to `end` of `path`, or as many as the fault allows"
+        stop = end if fault.cut is None else min(end, start + fault.cut)
+        with open(path, "rb") as file:
+            file.seek(start)
+            while (here := file.tell()) < stop:
+                time.sleep(fault.pause)
+                block = file.read(min(1 << 16, stop - here))
+                asked.sent += len(block)
+                try: self.wfile.write(block)
+                except OSError: break  # the client has gone
+        self.close_connection = self.close_connection or stop < end or bool(fault.lie)
+
+# %% ../nbs/api/05_localhub.ipynb #4ce4b650
+class _Handler(_Sender):
     def do_HEAD(self): self.do_GET()
 
     def do_GET(self):
@@ -55,12 +97,6 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "cdn": return self._contents(parts[0], "/".join(parts[1:]))
         if len(parts) < 4 or parts[1] != "resolve": return self._answer(200 if self.path == "/" else 404)
         self._resolve(parts[0], parts[2], "/".join(parts[3:]))
-
-    def _answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in {"Content_Length": len(body), **headers}.items(): self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-        if body: self.wfile.write(body)
 
     def _listing(self, repo):
         "What the hub's interface says of a model: its version and its files, as a client that wants all of them asks"
@@ -82,44 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(302, X_Repo_Commit=hub.commit, X_Linked_ETag=f'"{hub.etag(path)}"', X_Linked_Size=path.stat().st_size,
                      Location=f"http://localhost:{hub.port}/cdn/{repo}/{name}")
 
-    def _span(self, size, fault):
-        "The first byte, the one after the last, and the status that the answer should have"
-        asked = self.headers["Range"] if fault.ranges else None
-        if not asked: return 0, size, 200
-        first, last = asked.removeprefix("bytes=").split("-")
-        return int(first), min(int(last or size) + 1, size), 206
-
-    def _contents(self, repo, name):
-        "Send the contents of a file, or a range of them, with the mistakes that were ordered"
-        path = self.hub.folder/repo/name
-        fault = self.hub.next_fault(name) if self.command == "GET" else Fault(name)
-        start, end, status = self._span(path.stat().st_size, fault)
-        asked = Asked(f"{repo}/{name}", self.headers["Range"], fault.status or status, self.token)
-        if self.command == "GET": self.hub.asked.append(asked)
-        if fault.status: return self._answer(fault.status, **fault.headers)
-        end -= fault.short
-        common = dict(ETag=f'"{self.hub.etag(path)}"', X_Repo_Commit=self.hub.commit, Content_Length=end - start + fault.lie) | fault.headers
-        if status == 206: common["Content_Range"] = f"bytes {start + fault.shift}-{end + fault.shift + fault.short - 1}/{path.stat().st_size}"
-        self._answer(status, **common)
-        if self.command == "GET": self._send(path, start, end, fault, asked)
-
-    def _send(self, path, start, end, fault, asked):
-        "Send the bytes `start` to `end` of `path`, or as many as the fault allows"
-        stop = end if fault.cut is None else min(end, start + fault.cut)
-        with open(path, "rb") as file:
-            file.seek(start)
-            while (here := file.tell()) < stop:
-                time.sleep(fault.pause)
-                try: self.wfile.write(file.read(min(1 << 16, stop - here)))
-                except OSError: break  # the client has gone
-                asked.sent = file.tell() - start
-        self.close_connection = self.close_connection or stop < end or bool(fault.lie)
-
-# %% ../nbs/api/05_localhub.ipynb #fc92250f
+# %% ../nbs/api/05_localhub.ipynb #5e198f56
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *args): pass # a client that has gone is no error
 
-# %% ../nbs/api/05_localhub.ipynb #bbd4fca8
+# %% ../nbs/api/05_localhub.ipynb #1cca3981
 class LocalHub:
     "Serves each folder below `folder` as the model `org/<folder>`"
 
