@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['unit_rows', 'Moments', 'working_dtype', 'second_moments', 'pearson', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #2a92a746
+# %% ../nbs/api/01_linalg.ipynb #adcb6dc0
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from queue import SimpleQueue
 from threading import Lock
 
@@ -18,7 +19,7 @@ from joblib import effective_n_jobs
 
 from .blocks import check_fits, each_block, free_memory, one_thread, row_blocks, rows_that_fit
 
-# %% ../nbs/api/01_linalg.ipynb #20329b1e
+# %% ../nbs/api/01_linalg.ipynb #1b53b0c2
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -34,26 +35,26 @@ def unit_rows(
                          "they have no direction. Leave them out.")
     return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #a9ae8d72
+# %% ../nbs/api/01_linalg.ipynb #93ab3c17
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
-    source: torch.Tensor # X'X (d1, d1)
-    target: torch.Tensor # Y'Y (d2, d2)
-    cross: torch.Tensor # X'Y (d1, d2)
+    source: torch.Tensor | None # X'X (d1, d1); None where it was not asked for
+    target: torch.Tensor | None # Y'Y (d2, d2)
+    cross: torch.Tensor | None # X'Y (d1, d2)
     source_sum: torch.Tensor # sum of the rows of X (d1,)
     target_sum: torch.Tensor # sum of the rows of Y (d2,)
     source_squares: torch.Tensor # squared length of each row of X (n,)
     target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #13e15acc
+# %% ../nbs/api/01_linalg.ipynb #9d679516
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #7496f97d
+# %% ../nbs/api/01_linalg.ipynb #40779242
 _COLUMNS = 512 # in a tile of a product
 
 def _floats(rows):
@@ -62,10 +63,12 @@ def _floats(rows):
     return rows.float() if rows.element_size() < 4 else rows
 
 
-def _add_products(products, x, y, each):
-    "Add x'x, y'y and x'y of two blocks of rows to `products`, of the first two the upper half; `each` is the `map` to use"
-    of = zip(products, (x, y, x), (x, y, y))
-    if x.device.type != "cpu":
+_PRODUCTS = {"source": (0, 0), "target": (1, 1), "cross": (0, 1)} # which side is multiplied by which
+
+def _add_products(made, sides, each):
+    "Add the products of two blocks of rows to those `made`, of a side with itself the upper half; `each` is the `map` to use"
+    of = [(p, *(sides[i] for i in _PRODUCTS[name])) for name, p in made.items()]
+    if sides[0].device.type != "cpu":
         for p, a, b in of: p += a.T @ b
         return
     tiles = [(p.numpy(), a.numpy(), b.numpy(), i, j) for p, a, b in of for i in row_blocks(a.shape[1], _COLUMNS)
@@ -81,30 +84,33 @@ def _mirror(product):
     for i in row_blocks(len(product), _COLUMNS):
         for j in row_blocks(i.start, _COLUMNS): product[i, j] = product[j, i].T
 
-# %% ../nbs/api/01_linalg.ipynb #8150be76
+# %% ../nbs/api/01_linalg.ipynb #c8300ca8
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
     prepare=(_floats, _floats), # what turns a block of X, and one of Y, into torch tensors
     block_size=None, # rows at a time; as many as both have columns, at least 2,048, where None
-) -> Moments: # the three products, with column sums and squared row lengths, in double precision
+    products=tuple(_PRODUCTS), # which of X'X, Y'Y and X'Y; they are nearly all of the work
+) -> Moments: # these products, with column sums and squared row lengths, in double precision
     "X'X, Y'Y and X'Y, one block of rows at a time, on as many threads as torch is set to use"
     if len(X) != len(Y) or not len(X): raise ValueError(f"Second moments need as many rows on both sides, and some; {len(X)} and {len(Y)} came.")
-    d1, d2 = X.shape[1], Y.shape[1]
-    check_fits(8*(d1**2 + d2**2 + d1*d2), f"Second moments of {d1:,} and {d2:,} columns", "Columns cannot be cut into blocks: use a machine with more memory.")
-    products, sums, squares = None, [0, 0], ([], [])
+    if wrong := set(products) - set(_PRODUCTS): raise ValueError(f"The products are {', '.join(_PRODUCTS)}; {', '.join(map(repr, wrong))} came.")
+    widths = X.shape[1], Y.shape[1]
+    shapes = {name: [widths[i] for i in _PRODUCTS[name]] for name in products}
+    check_fits(8*sum(map(prod, shapes.values())), f"Second moments of {widths[0]:,} and {widths[1]:,} columns", "Columns cannot be cut into blocks: use a machine with more memory.")
+    made, sums, squares = None, [0, 0], ([], [])
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
-        for block in row_blocks(len(X), block_size or max(2048, d1 + d2)):
+        for block in row_blocks(len(X), block_size or max(2048, sum(widths))):
             sides = list(workers.map(lambda f, m: f(m[block]), prepare, (X, Y)))
-            if products is None: products = [torch.zeros(s, dtype=torch.float64, device=sides[0].device) for s in ((d1, d1), (d2, d2), (d1, d2))]
-            _add_products(products, *sides, workers.map)
+            if made is None: made = {name: torch.zeros(s, dtype=torch.float64, device=sides[0].device) for name, s in shapes.items()}
+            _add_products(made, sides, workers.map)
             for i, rows in enumerate(sides):
                 sums[i] += rows.sum(0).double()
                 squares[i].append(rows.double().square().sum(1))
-    for p in products[:2]: _mirror(p)
-    return Moments(*products, *sums, *map(torch.cat, squares))
+    for name in made.keys() - {"cross"}: _mirror(made[name])
+    return Moments(*map(made.get, _PRODUCTS), *sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #fa13e9d0
+# %% ../nbs/api/01_linalg.ipynb #dd25265b
 def pearson(
     x, # a number for each of m tokens (m,)
     y, # another (m,)
@@ -117,7 +123,7 @@ def pearson(
     left = (xy - x*y/part) / np.sqrt(rest(x, xx)*rest(y, yy))
     return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/01_linalg.ipynb #dccf0709
+# %% ../nbs/api/01_linalg.ipynb #8ee83699
 _STRIDE = 16
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class _Table:
     @property
     def index_bits(self): return len(self.matrix).bit_length()
 
-# %% ../nbs/api/01_linalg.ipynb #d885fb3b
+# %% ../nbs/api/01_linalg.ipynb #61b9eec7
 def _table(matrix, metric, single, device, block=1024):
     "The `_Table` of `matrix`, for products in single precision if `single`"
     (n, d), blocks = matrix.shape, row_blocks(len(matrix), block)
@@ -153,7 +159,7 @@ def _table(matrix, metric, single, device, block=1024):
     half_squares = (lengths[order]**2/2).astype(rows.dtype)
     return _Table(matrix, metric, lengths, order, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
 
-# %% ../nbs/api/01_linalg.ipynb #fb4fd8a6
+# %% ../nbs/api/01_linalg.ipynb #da9f56f8
 def _score_block(table, a, b, out=None):
     "Scores of the places `a` of the table with the places of the slice `b`, by one product (into `out`); -inf for a row with itself"
     x, y, half = table.rows[a], table.rows[b], table.half_squares
@@ -167,7 +173,7 @@ def _score_block(table, a, b, out=None):
     scores[own, places[own] - b.start] = -np.inf
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #15f021a8
+# %% ../nbs/api/01_linalg.ipynb #47730d0b
 def _pair_scores(table, i, j, most=2**17):
     "Scores of the rows `i` with the rows `j`, pair by pair in double precision"
     out, lengths = np.empty(len(i)), table.lengths
@@ -176,14 +182,14 @@ def _pair_scores(table, i, j, most=2**17):
         out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if table.metric == "cosine" else -((x - y)**2).sum(1)/2
     return out
 
-# %% ../nbs/api/01_linalg.ipynb #3ef49952
+# %% ../nbs/api/01_linalg.ipynb #c0eaf693
 def _plan(n, k):
     "Rank of the threshold among the sampled scores of a row, size of the sample, and room for candidates; no sample where all `n` rows are"
     if n < 64*_STRIDE or 3*k > n: return 0, 0, n - 1
     rank = int(k/_STRIDE + 3*(k/_STRIDE)**.5 + 4)
     return rank, -(-n // _STRIDE), int(_STRIDE*(rank + 3*rank**.5 + 3))
 
-# %% ../nbs/api/01_linalg.ipynb #8c3649d2
+# %% ../nbs/api/01_linalg.ipynb #2694140c
 class _Candidates:
     "What passes the thresholds of `n_rows` rows, as packed numbers; `room` of them a row"
     def __init__(self, table, n_rows, room):
@@ -217,7 +223,7 @@ class _Candidates:
         keys.sort(axis=1)
         return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
 
-# %% ../nbs/api/01_linalg.ipynb #8690c9a3
+# %% ../nbs/api/01_linalg.ipynb #43f3fb89
 def _above(scores, limits, across):
     "Where in the tile `scores` one is above its row's limit, or its column's in `across` (if not None), and these scores"
     here = isinstance(scores, np.ndarray)
@@ -228,7 +234,7 @@ def _above(scores, limits, across):
     score = scores.ravel()[hit]
     return (hit, score) if here else (hit.cpu().numpy(), score.cpu().numpy())
 
-# %% ../nbs/api/01_linalg.ipynb #55b2f48b
+# %% ../nbs/api/01_linalg.ipynb #3bf57f16
 def _sift_tile(candidates, scores, rows, columns, both):
     "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of the table; and the other way round, if `both`"
     width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
@@ -243,7 +249,7 @@ def _sift_tile(candidates, scores, rows, columns, both):
     kept = kept[np.argsort(column[kept].astype(np.min_scalar_type(width)), kind="stable")]  # of 16 bits: a radix sort, which is linear
     candidates.add(column[kept] + columns.start, row[kept] + rows.start, packed[kept])
 
-# %% ../nbs/api/01_linalg.ipynb #b2b8b19e
+# %% ../nbs/api/01_linalg.ipynb #d85245c2
 def _doubtful(table, scores, near, last, ordered):
     "Which of the computed `scores` (m, c) must be computed again"
     margin = 2*table.bound
@@ -254,7 +260,7 @@ def _doubtful(table, scores, near, last, ordered):
     doubt[:, :-1] |= tight
     return doubt & near
 
-# %% ../nbs/api/01_linalg.ipynb #b76fffac
+# %% ../nbs/api/01_linalg.ipynb #922a135b
 def _settle(table, scores, found, queries, k, ordered):
     "The `k` best of the candidates `found` (m, c) with computed `scores`; in exact order if `ordered`"
     last = scores[:, [k-1]]
@@ -272,7 +278,7 @@ def _settle(table, scores, found, queries, k, ordered):
     scores[row, rest], found[row, rest] = (np.take_along_axis(a[row, rest], order, 1) for a in (scores, found))
     return scores[:, :k], found[:, :k]
 
-# %% ../nbs/api/01_linalg.ipynb #21670322
+# %% ../nbs/api/01_linalg.ipynb #8d3d1352
 _TILE = 1024
 
 def _sift(table, k, places, everything=False):
@@ -286,7 +292,7 @@ def _sift(table, k, places, everything=False):
         _sift_tile(candidates, scores, rows, b, False)
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #18286bb1
+# %% ../nbs/api/01_linalg.ipynb #162251c3
 def _sift_halves(table, k, each, threads):
     "The candidates of all rows, in the table's order, from one half of it; `each` is the `map` to use, on so many `threads`"
     n, spare = len(table.matrix), SimpleQueue()
@@ -305,7 +311,7 @@ def _sift_halves(table, k, each, threads):
     list(each(lambda ab: tile(*ab), [(a, b) for a in rest for b in rest if a.start <= b.start]))
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #fd225d8c
+# %% ../nbs/api/01_linalg.ipynb #218b7a84
 def _best(table, k, places, candidates, part, ordered):
     "The `k` best for the rows at `places`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
     scores, found = candidates.best(part)
@@ -320,7 +326,7 @@ def _best(table, k, places, candidates, part, ordered):
         best[again], columns[again] = _settle(table, *found_again, queries[again], k, ordered)
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #f4288c10
+# %% ../nbs/api/01_linalg.ipynb #461107e8
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -332,7 +338,7 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #9060483a
+# %% ../nbs/api/01_linalg.ipynb #088d6f8b
 def _strip(table, room, workers=1):
     "How many queries of `table` make a block whose scores and candidates fit"
     row = 8*room + 3*table.half_squares.itemsize*max(_TILE, len(table.matrix)//_STRIDE)
@@ -354,7 +360,7 @@ def _search(table, queries, k, size=None, ordered=True, halves=False, threads=1)
         list(each(piece if halves else strip, row_blocks(len(queries), size or _strip(table, room, threads))))
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #5a42eab7
+# %% ../nbs/api/01_linalg.ipynb #c04aac9c
 def _query_blocks(table, queries, k, block_size, halves):
     "The rows `queries` in blocks for joblib's workers, and how each is searched; all at once where there are none"
     jobs, threads = effective_n_jobs(None), torch.get_num_threads() if isinstance(table.rows, np.ndarray) else 1
