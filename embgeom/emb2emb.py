@@ -6,7 +6,7 @@
 __all__ = ['LAWS', 'RCOND', 'DEFAULT_LAW', 'DIAGNOSTICS', 'isometry_distance', 'fold_norm', 'Emb2Emb', 'Diagnosis',
            'transfer_runs', 'predictors']
 
-# %% ../nbs/api/40_emb2emb.ipynb #e94a3031
+# %% ../nbs/api/40_emb2emb.ipynb #989ac193
 import html
 import json
 import os
@@ -33,28 +33,32 @@ from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
 from .vocab import MIN_TOKENS, token_strata
 
-# %% ../nbs/api/40_emb2emb.ipynb #d4688a8b
+# %% ../nbs/api/40_emb2emb.ipynb #55b77970
 class _Sums(NamedTuple):
     "What the maps are made from, all in float64"
     n: int # rows
-    aa: torch.Tensor # A'A (d_S, d_S)
-    bb: torch.Tensor # B'B (d_T, d_T)
-    ab: torch.Tensor # A'B (d_S, d_T)
+    aa: torch.Tensor | None # A'A (d_S, d_S); None where it was not asked for
+    bb: torch.Tensor | None # B'B (d_T, d_T)
+    ab: torch.Tensor | None # A'B (d_S, d_T)
     a: torch.Tensor # column sums of A (d_S,)
     b: torch.Tensor # column sums of B (d_T,)
 
-    def less(self, other): return _Sums(*(x - y for x, y in zip(self, other)))
+    def less(self, other): return _Sums(*(None if x is None else x - y for x, y in zip(self, other)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #3b0d6e02
-def _add_up(A, B, prepare=(lambda rows: rows, lambda rows: rows), device=None):
-    "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`"
+# %% ../nbs/api/40_emb2emb.ipynb #94df400b
+def _add_up(A, B, products, prepare=(lambda rows: rows, lambda rows: rows), device=None):
+    "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`; the `products` are those of `linalg.second_moments`"
     ready = tuple(lambda rows, f=f: f(torch.as_tensor(rows, device=device).double()) for f in prepare)
-    m = second_moments(A, B, ready)
-    return _Sums(len(A), *(t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
+    m = second_moments(A, B, ready, products=products)
+    return _Sums(len(A), *(t if t is None else t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #fd382443
+# %% ../nbs/api/40_emb2emb.ipynb #c9546e82
 LAWS = ("readout", "steering", "logits", "procrustes")
+_NEEDS = {"readout": {"source", "cross"}, "steering": {"source", "cross"}, "logits": {"target", "cross"}, "procrustes": {"cross"}}
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the law "steering"
+
+def _needed(laws): return set().union(*map(_NEEDS.get, laws))
+
 
 def _ridge(gram, cross, alpha):
     "(gram + alpha I)^-1 cross"
@@ -63,7 +67,7 @@ def _ridge(gram, cross, alpha):
                                 "fewer tokens than dimensions. Give a larger alpha, or relative=True, which measures it by the rows' own size.")
     return torch.cholesky_solve(cross, factor)
 
-# %% ../nbs/api/40_emb2emb.ipynb #e6131372
+# %% ../nbs/api/40_emb2emb.ipynb #adcff10c
 def _law_matrix(law, sums, alpha, relative):
     "The matrix (d_S, d_T) of `law` as float64"
     ridge = lambda gram, cross: _ridge(gram, cross, alpha*(gram.diagonal().mean().item() if relative else 1))
@@ -76,7 +80,7 @@ def _law_matrix(law, sums, alpha, relative):
     T = ridge(sums.aa, sums.ab)
     return T if law == "readout" else torch.linalg.pinv(T, rtol=RCOND).T
 
-# %% ../nbs/api/40_emb2emb.ipynb #aa9621c2
+# %% ../nbs/api/40_emb2emb.ipynb #e73930e8
 def isometry_distance(
     T, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -84,7 +88,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #c7dce3bd
+# %% ../nbs/api/40_emb2emb.ipynb #de6f3491
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm, # a `steering.FinalNorm`: gain (d,), subtracts_mean
@@ -95,7 +99,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #2cee8266
+# %% ../nbs/api/40_emb2emb.ipynb #2e054b1e
 def _sides(A, B):
     "The two matrices in a pair, or given one by one; checked"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
@@ -121,7 +125,7 @@ def _rows_of(v, width, side):
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
-# %% ../nbs/api/40_emb2emb.ipynb #654f5ca7
+# %% ../nbs/api/40_emb2emb.ipynb #7c66d7fa
 class _Fit(BaseEstimator):
     "The part of `Emb2Emb` that is linear algebra: fit, move, move back"
     def __init__(self,
@@ -137,16 +141,28 @@ class _Fit(BaseEstimator):
         norms=None, # the two models' final norms, where fold_norm: (final_norm(source), final_norm(target))
         device=None, # where the sums are made
     ): # itself
-        "Add up what every law needs"
+        "Add up what the laws need. `logits` needs B'B too, as much work as all the rest: that is added when it is first asked for, and until then the rows are held (leave them as they are)."
         if not self.alpha >= 0: raise ValueError(f"alpha is 0 or larger; {self.alpha!r} came.")
         if self.fold_norm != (norms is not None):
             raise ValueError("fold_norm=True needs norms=(final_norm(source_model), final_norm(target_model)), and only then they are given.")
         names = A.names if isinstance(A, SpacePair) else ("", "")
-        rows = _sides(A, B)
+        self._rows, self._device = _sides(A, B), device
         self.norms_, self.source_, self.target_, self.law_, self.maps_ = norms, *names, DEFAULT_LAW, {}
-        self.sums_ = _add_up(*rows, **self._prepared(), device=device)
+        self.sums_ = self._summed(_needed(set(LAWS) - {"logits"}))
         self.n_tokens_, (self.source_dim_, self.target_dim_) = self.sums_.n, self.sums_.ab.shape
         return self
+
+    def _summed(self, products): return _add_up(*self._rows, products, **self._prepared(), device=self._device)
+
+    def _complete(self):
+        "Add B'B, and let go of the rows"
+        if getattr(self, "_rows", None) is None: return
+        self.sums_ = self.sums_._replace(bb=self._summed({"target"}).bb)
+        self._rows = None
+
+    def __getstate__(self):
+        self._complete() # no vocabulary travels with a pickled map
+        return super().__getstate__()
 
     def _prepared(self): return {} if self.norms_ is None else dict(prepare=tuple(partial(fold_norm, norm=n) for n in self.norms_))
 
@@ -159,6 +175,7 @@ class _Fit(BaseEstimator):
         "The matrix of one law"
         if not hasattr(self, "maps_"): raise ValueError("This Emb2Emb is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
         law = _check_law(law or self.law_)
+        if law == "logits": self._complete()
         if law not in self.maps_: self.maps_[law] = _law_matrix(law, self.sums_, self.alpha, self.relative).numpy()
         return self.maps_[law]
 
@@ -185,7 +202,7 @@ class _Fit(BaseEstimator):
         _rows_of(rows[1][:1], self.target_dim_, "target")
         return float(1 - ((rows[1] - self.transform(rows[0], "readout"))**2).sum()/((rows[1] - rows[1].mean(0))**2).sum())
 
-# %% ../nbs/api/40_emb2emb.ipynb #42f32916
+# %% ../nbs/api/40_emb2emb.ipynb #e64a8b9e
 class Emb2Emb(_Fit, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
     @classmethod
@@ -245,34 +262,35 @@ class Emb2Emb(_Fit, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #5242b57f
+# %% ../nbs/api/40_emb2emb.ipynb #ab6e2524
 def _fold(rows, norm):
     "`rows` in float64, with `norm` folded in where there is one"
     return np.asarray(rows, np.float64) if norm is None else fold_norm(np.asarray(rows, np.float64), norm)
 
-# %% ../nbs/api/40_emb2emb.ipynb #8c6c5fce
+# %% ../nbs/api/40_emb2emb.ipynb #0a72d9c2
 DEFAULT_LAW = "procrustes"
 
-# %% ../nbs/api/40_emb2emb.ipynb #44f98fda
+# %% ../nbs/api/40_emb2emb.ipynb #fc55035a
 def _splits(n, random_state, folds=5):
     "Row numbers 0 .. n in `folds` random parts"
     return [np.sort(part) for part in np.array_split(np.random.default_rng(random_state).permutation(n), folds)]
 
 
-def _training_sums(mapping, A, B, parts, device):
-    "For each of the `parts`, the `_Sums` of all other rows"
-    own = [_add_up(A[p], B[p], **mapping._prepared(), device=device) for p in parts]
-    total = _Sums(*map(sum, zip(*own)))
+def _training_sums(mapping, A, B, parts, laws, device):
+    "For each of the `parts`, the `_Sums` that `laws` need of all other rows"
+    own = [_add_up(A[p], B[p], _needed(laws), **mapping._prepared(), device=device) for p in parts]
+    total = _Sums(*(None if values[0] is None else sum(values) for values in zip(*own)))
     return [total.less(part) for part in own]
 
-# %% ../nbs/api/40_emb2emb.ipynb #ecc6860b
+# %% ../nbs/api/40_emb2emb.ipynb #ac99cd43
 def _held_out(mapping, A, B, vectors, device=None):
     "Errors, spreads and cosines (n,) of rows that the map did not see; logits of `vectors` (m, d_S) in the source (n, m), and by law in the target"
     parts, n, norms = _splits(len(A), mapping.random_state), len(A), mapping.norms_ or (None, None)
+    laws = LAWS if len(vectors) else LAWS[:1]
     error, spread, cosine = np.empty((3, n))
     logits, moved = np.empty((n, len(vectors))), {law: np.empty((n, len(vectors))) for law in LAWS}
-    for part, sums in zip(parts, _training_sums(mapping, A, B, parts, device)):
-        M = {law: _law_matrix(law, sums, mapping.alpha, mapping.relative).numpy() for law in (LAWS if len(vectors) else LAWS[:1])}
+    for part, sums in zip(parts, _training_sums(mapping, A, B, parts, laws, device)):
+        M = {law: _law_matrix(law, sums, mapping.alpha, mapping.relative).numpy() for law in laws}
         for rows in (part[b] for b in row_blocks(len(part), 4096)):
             a, b = _fold(A[rows], norms[0]), _fold(B[rows], norms[1])
             made = a @ M["readout"]
@@ -283,7 +301,7 @@ def _held_out(mapping, A, B, vectors, device=None):
         for values in (logits, *moved.values()): values[part] -= values[part].mean(0)
     return error, spread, cosine, logits, moved
 
-# %% ../nbs/api/40_emb2emb.ipynb #72ab41d5
+# %% ../nbs/api/40_emb2emb.ipynb #3d39c904
 def _by_stratum(labels, error, spread, cosine, shuffled):
     "Held-out figures of all tokens and of each kind"
     row = lambda label, m: dict(stratum=label, n_tokens=int(m.sum()), r2=1 - error[m].sum()/spread[m].sum(), cosine=cosine[m].mean(),
@@ -298,7 +316,7 @@ def _by_law(layers, depths, logits, moved):
                               logit_correlation=(u[:, i] @ logits[:, i])/(np.linalg.norm(u[:, i])*np.linalg.norm(logits[:, i])))
                          for i, layer in enumerate(layers) for law, u in moved.items()])
 
-# %% ../nbs/api/40_emb2emb.ipynb #fa155697
+# %% ../nbs/api/40_emb2emb.ipynb #a379fb46
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -326,7 +344,7 @@ class Diagnosis(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/40_emb2emb.ipynb #2a02c97c
+# %% ../nbs/api/40_emb2emb.ipynb #52b9d8a1
 def _as_vectors(vector, width):
     "Layers and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], np.empty((0, width))
@@ -353,11 +371,11 @@ def _diagnose(mapping, A, B, vector, device):
     strata = _by_stratum(token_strata(pair) if pair else np.full(len(A), "all", object), *ours, shuffled)
     report = (pair and pair.report) or {}
     overlap = max(report.get("source_share", np.nan), report.get("target_share", np.nan))
-    T = _law_matrix("readout", _add_up(A, B, **mapping._prepared(), device=device), mapping.alpha, mapping.relative)
+    T = _law_matrix("readout", _add_up(A, B, _needed(["readout"]), **mapping._prepared(), device=device), mapping.alpha, mapping.relative)
     return Diagnosis(*(pair.names if pair else ("source", "target")), len(A), overlap, *strata.iloc[0, 2:], isometry_distance(T), strata,
                      _by_law(layers, _depths(vector, layers), logits, moved) if layers else None)
 
-# %% ../nbs/api/40_emb2emb.ipynb #2d4c1093
+# %% ../nbs/api/40_emb2emb.ipynb #84483107
 def transfer_runs() -> pd.DataFrame: # source, target, behaviour, layer, law, what `diagnose` said, effect (as a share of the native vector's), works
     "Every transfer on which laws and diagnosis were tried out, made by nbs/making/transfer_runs"
     return pd.read_csv(Path(steering.__file__).parent/"studies"/"transfer_runs.csv")
@@ -367,7 +385,7 @@ def _telling(runs):
     "Those of the `runs` that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["floor"])]
 
-# %% ../nbs/api/40_emb2emb.ipynb #8e8c9fca
+# %% ../nbs/api/40_emb2emb.ipynb #45d63bfa
 DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation", "depth")
 
 def _rank_correlations(values):
@@ -390,7 +408,7 @@ def predictors(
     low, high = pd.DataFrame(draws).quantile([.025, .975]).to_numpy()
     return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #fc29a7cb
+# %% ../nbs/api/40_emb2emb.ipynb #a0d15451
 def _value(diagnosis, name, law):
     "The figure `name` of a diagnosis, by law for those that depend on it, averaged over layers; None where it has none"
     if name in ("logit_r2", "logit_correlation", "depth"):
@@ -402,7 +420,7 @@ def _like_this(runs, name, value, share=.25):
     "The quarter of the `runs` whose figure `name` is nearest to `value`"
     return runs.iloc[(runs[name] - value).abs().argsort(kind="stable")[:max(10, int(share*len(runs)))]]
 
-# %% ../nbs/api/40_emb2emb.ipynb #97b0b327
+# %% ../nbs/api/40_emb2emb.ipynb #eefb5d54
 def _experience(diagnosis, law, runs):
     "What the figures of a diagnosis have been worth"
     table = predictors(runs)
@@ -416,7 +434,7 @@ def _experience(diagnosis, law, runs):
     like = _like_this(runs, best.diagnostic, value)
     return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
-# %% ../nbs/api/40_emb2emb.ipynb #560ecc6b
+# %% ../nbs/api/40_emb2emb.ipynb #caf55a73
 def _text(diagnosis, law):
     "A diagnosis in words"
     d, all_ = diagnosis, diagnosis.strata.iloc[0]
@@ -430,7 +448,7 @@ def _text(diagnosis, law):
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
     return "\n".join([*lines, _experience(d, law, _telling(transfer_runs()))])
 
-# %% ../nbs/api/40_emb2emb.ipynb #86f8a039
+# %% ../nbs/api/40_emb2emb.ipynb #9dce075f
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -445,7 +463,7 @@ def _layer_map(vector, n_target, layer_map):
     if len({*layer_map.values()}) < len(layer_map): raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #69bfb88e
+# %% ../nbs/api/40_emb2emb.ipynb #37e4c9e3
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     own = {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -461,7 +479,7 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #d0c1cb7b
+# %% ../nbs/api/40_emb2emb.ipynb #03d172aa
 def _check_transfer(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
     if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
@@ -483,20 +501,21 @@ def _transfer(mapping, vector, target_model, target_tokenizer, law, layer_map, n
     return replace(frame, directions=_with_lengths(turned, _lengths(norm, vector, turned, layers, target_norms)), norms=target_norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #79a664a5
+# %% ../nbs/api/40_emb2emb.ipynb #7719d60d
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
     if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
     about, lengths = moved.report["moved"], {j: np.linalg.norm(u) for j, u in moved.items()}
     A, B = _sides(A, B)
     rng, out = np.random.default_rng(mapping.random_state), []
+    same = _add_up(A, B, _needed([about["law"]]) - {"cross"}, **mapping._prepared()) # shuffling changes A'B alone
     for _ in range(n):
-        sums = _add_up(A, B[rng.permutation(len(B))], **mapping._prepared())
-        M = _law_matrix(about["law"], sums, mapping.alpha, mapping.relative).numpy()
+        crossed = _add_up(A, B[rng.permutation(len(B))], {"cross"}, **mapping._prepared())
+        M = _law_matrix(about["law"], same._replace(ab=crossed.ab), mapping.alpha, mapping.relative).numpy()
         out.append(replace(moved, directions=_with_lengths({j: vector[int(i)].astype(np.float64) @ M for i, j in about["layers"].items()}, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #f05a9e6e
+# %% ../nbs/api/40_emb2emb.ipynb #b2450f4e
 _FILE = "emb2emb.safetensors"
 
 def _write_map(mapping, file):
@@ -510,7 +529,7 @@ def _write_map(mapping, file):
     save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
     os.replace(part, file)
 
-# %% ../nbs/api/40_emb2emb.ipynb #54814224
+# %% ../nbs/api/40_emb2emb.ipynb #888c2cc1
 def _map_file(model_id, hub):
     "The file of a map in a folder or on the hub"
     if Path(model_id).is_dir():
