@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['COLORS', 'NEUTRAL', 'PLAIN', 'chart_html', 'chart_png', 'pictures_enabled', 'enable_pictures', 'model_colors',
            'density_chart', 'distribution_chart', 'overlaid_chart', 'matrix_chart', 'bars_chart', 'line_chart',
-           'interval_chart', 'map_chart']
+           'stacked_chart', 'changes_chart', 'interval_chart', 'map_chart']
 
-# %% ../nbs/api/03_plots.ipynb #f969a4ca
+# %% ../nbs/api/03_plots.ipynb #2f63097c
 import hashlib
 import json
 import zlib
@@ -18,17 +18,23 @@ import pandas as pd
 import vl_convert
 from altair.utils.html import spec_to_html
 
-# %% ../nbs/api/03_plots.ipynb #0344a8bd
+# %% ../nbs/api/03_plots.ipynb #f4e23bdc
+def _described(spec):
+    "`spec` with a description; where it has none, as charts that were put together with `&` or `|`, with those of its parts"
+    parts = [p["description"] for key in ("vconcat", "hconcat", "concat") for p in map(_described, spec.get(key, [])) if "description" in p]
+    return spec if "description" in spec or not parts else spec | {"description": "; ".join(parts)}
+
+# %% ../nbs/api/03_plots.ipynb #3c33adcb
 def chart_html(
     chart, # an altair chart, or its specification
 ) -> str: # a piece of a page: a place and the script that draws in it
     "The interactive form of `chart`, without anything random in it"
-    spec = chart if isinstance(chart, dict) else chart.to_dict(validate=False)  # a third of the time is spent on that
+    spec = _described(chart if isinstance(chart, dict) else chart.to_dict(validate=False))  # a third of the time is spent on that
     div = "chart-" + hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
     return spec_to_html(spec, "vega-lite", vega_version=alt.VEGA_VERSION, vegalite_version=alt.VEGALITE_VERSION, vegaembed_version=alt.VEGAEMBED_VERSION,
                         output_div=div, fullhtml=False, template="universal")
 
-# %% ../nbs/api/03_plots.ipynb #8fc0e413
+# %% ../nbs/api/03_plots.ipynb #31dfb788
 def chart_png(
     chart, # an altair chart, or its specification
 ) -> bytes: # a PNG
@@ -36,76 +42,90 @@ def chart_png(
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     return vl_convert.vegalite_to_png(spec, vl_version="_".join(alt.VEGALITE_VERSION.split(".")[:2]), scale=1.5)
 
-# %% ../nbs/api/03_plots.ipynb #85b92336
+# %% ../nbs/api/03_plots.ipynb #b71ed54c
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
+    spec = _described(spec)
     return {"text/html": chart_html(spec), "image/png": chart_png(spec), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
 
-# %% ../nbs/api/03_plots.ipynb #a627315e
+# %% ../nbs/api/03_plots.ipynb #2d6fd011
 def pictures_enabled() -> bool:
     "Whether `enable_pictures` was called"
     return alt.renderers.active == "embgeom"
 
-# %% ../nbs/api/03_plots.ipynb #92542c49
+# %% ../nbs/api/03_plots.ipynb #024a11b6
 def enable_pictures():
     "Show altair charts in this notebook as scripts with a PNG beside them"
     alt.renderers.register("embgeom", _html_and_png)
     alt.renderers.enable("embgeom")
 
-# %% ../nbs/api/03_plots.ipynb #d61ca9e5
+# %% ../nbs/api/03_plots.ipynb #98c489d4
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
 NEUTRAL = "#767676"  # chance, random points
 PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 
-# %% ../nbs/api/03_plots.ipynb #2dce3d79
+# %% ../nbs/api/03_plots.ipynb #2a8ec692
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _styles = {}  # name -> number of its colour, dash and shape, for as long as the session lasts
 
-# %% ../nbs/api/03_plots.ipynb #996b8410
+# %% ../nbs/api/03_plots.ipynb #87e0807a
 def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
-    for name in names:
+    for name in (str(name).rsplit("/", 1)[-1] for name in names):
         first = _styles.get(name, (3 - zlib.crc32(name.encode())) % n)  # 3: so that the bundled family has the first three
         given.append(next((i % n for i in range(first, first + n) if i % n not in given), first))
         _styles.setdefault(name, given[-1])
     return given
 
-# %% ../nbs/api/03_plots.ipynb #ac35ec85
-def _style_of(names, neutral, table, other):
-    "The entry of `table` for each of `names`, `other` for those that are `neutral`"
-    models = [n for n in names if n not in neutral]
-    number = dict(zip(models, _style_numbers(models)))
-    return [table[number[n]] if n in number else other for n in names]
+# %% ../nbs/api/03_plots.ipynb #6228b012
+_SHADES = [0, -.5, .4, -.8] # towards black below 0, towards white above
 
-# %% ../nbs/api/03_plots.ipynb #e05793f6
+def _shaded(color, shade):
+    "`color` mixed with as much black or white"
+    return "#" + "".join(f"{round(int(color[i:i + 2], 16)*(1 - abs(shade)) + 255*max(shade, 0)):02X}" for i in (1, 3, 5))
+
+
+def _line_styles(names, neutral=(), models=None):
+    "Colour, dash and shape of each of `names`, which are models, or belong to `models` (name -> model); grey for those that are `neutral`"
+    own = [n for n in dict.fromkeys(names) if n not in neutral]
+    of = {n: (models or {}).get(n, n) for n in own}
+    again = {n: [of[m] for m in own[:i]].count(of[n]) for i, n in enumerate(own)}
+    first = sorted(own, key=again.get)  # a second line of one model takes nothing from another model
+    number = dict(zip(first, _style_numbers([of[n] for n in first])))
+    base = {of[n]: COLORS[number[n]] for n in first if not again[n]}
+    styles = {n: (_shaded(base[of[n]], _SHADES[again[n] % 4]), _DASHES[number[n]], _SHAPES[number[n]]) for n in own}
+    return [styles.get(n, (NEUTRAL, [1, 2], "stroke")) for n in names]
+
+# %% ../nbs/api/03_plots.ipynb #834a1cc1
 def model_colors(
     names, # of the models
     neutral=(), # those among them that are no models: they are grey
 ) -> list: # a colour for each
     "The colours of the models `names`, the same in every chart"
-    return _style_of(names, neutral, COLORS, NEUTRAL)
+    return [color for color, _, _ in _line_styles(names, neutral)]
 
-# %% ../nbs/api/03_plots.ipynb #11afa85b
-def _scales(names, neutral=()):
+# %% ../nbs/api/03_plots.ipynb #0628bbf3
+def _scales(names, neutral=(), models=None):
     "The altair scales of colour, dash and shape for `names`"
-    scale = lambda table, other: alt.Scale(domain=list(names), range=_style_of(names, neutral, table, other))
-    return scale(COLORS, NEUTRAL), scale(_DASHES, [1, 2]), scale(_SHAPES, "stroke")
+    return [alt.Scale(domain=list(names), range=list(column)) for column in zip(*_line_styles(names, neutral, models))]
 
-# %% ../nbs/api/03_plots.ipynb #84f2fe8b
+# %% ../nbs/api/03_plots.ipynb #a42355a9
 def _titled(chart, title):
-    "`chart` with `title`, which is its description too"
-    return chart.properties(title=alt.TitleParams(title, anchor="start"), description=title if isinstance(title, str) else " ".join(title))
+    "`chart` with `title`, or with a title and what to know of it, which is its description too; as it is where there is none"
+    if not title: return chart
+    title, *rest = [title] if isinstance(title, str) else title
+    return chart.properties(title=alt.TitleParams(title, anchor="start", **({"subtitle": rest} if rest else {})), description=". ".join([title, *rest]))
 
-# %% ../nbs/api/03_plots.ipynb #1d9f6a63
+# %% ../nbs/api/03_plots.ipynb #55064019
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
     return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
 
-# %% ../nbs/api/03_plots.ipynb #8e5d3881
+# %% ../nbs/api/03_plots.ipynb #f14078b3
 def density_chart(
     x, # first numbers (n,)
     y, # second numbers (n,)
@@ -126,7 +146,7 @@ def density_chart(
         tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #04b7fd38
+# %% ../nbs/api/03_plots.ipynb #56e656bd
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
@@ -134,7 +154,7 @@ def _ends(values, labels, n):
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
     return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
 
-# %% ../nbs/api/03_plots.ipynb #15485d3e
+# %% ../nbs/api/03_plots.ipynb #c8405f88
 def distribution_chart(
     values, # one number for each token (n,); NaN are left out
     labels, # the tokens' labels (n,)
@@ -163,7 +183,7 @@ def distribution_chart(
         tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
     return _titled(alt.hconcat(bars, ends), title)
 
-# %% ../nbs/api/03_plots.ipynb #4c246287
+# %% ../nbs/api/03_plots.ipynb #3d400fb0
 def overlaid_chart(
     values, # name -> numbers (n,)
     value_title="value", # what the numbers are
@@ -183,7 +203,7 @@ def overlaid_chart(
         tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #cb378b4a
+# %% ../nbs/api/03_plots.ipynb #17c903ff
 def matrix_chart(
     frame, # a row for each cell
     x, # column that names the cell's column
@@ -215,7 +235,7 @@ def matrix_chart(
     chart = alt.layer(cells, numbers) if few else cells
     return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #bbd9880d
+# %% ../nbs/api/03_plots.ipynb #263c83ed
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
@@ -223,7 +243,7 @@ def _checked(frame, columns, most=5000):
     if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a page ({most:,} at most); take a sample.")
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
-# %% ../nbs/api/03_plots.ipynb #47b59379
+# %% ../nbs/api/03_plots.ipynb #9d0606ab
 def bars_chart(
     frame, # a row for each bar
     label, # column that names the bar
@@ -245,13 +265,31 @@ def bars_chart(
     color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
     return _titled(chart.encode(color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)), title)
 
-# %% ../nbs/api/03_plots.ipynb #c573f6b8
+# %% ../nbs/api/03_plots.ipynb #1e4f158d
 def _threshold(value, text):
     "A dashed line across at the height `value`, with its name"
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
     return [base.mark_rule(strokeDash=[4, 4], color="black"), base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(text="text:N", x=alt.value(0))]
 
-# %% ../nbs/api/03_plots.ipynb #3ce6d61d
+# %% ../nbs/api/03_plots.ipynb #6a913d2a
+def _heights(log, domain):
+    "The scale of heights, over `domain` if it is given"
+    kind = {"type": "log"} if log else {"zero": False}
+    return alt.Scale(**kind, domain=list(domain), nice=False) if domain else alt.Scale(**kind)
+
+
+def _behind(area, title, low, high, *of):
+    "The `area` between the columns `low` and `high`, or of their least and largest where there are several of a place; None without columns"
+    if low is None: return None
+    least, most = of or (alt.Undefined, alt.Undefined)
+    return area.encode(y=alt.Y(low, type="quantitative", title=title, aggregate=least), y2=alt.Y2(high, aggregate=most) if of else high)
+
+
+def _tooltip(frame, column):
+    "What pointing shows of `column`"
+    return alt.Tooltip(column, type="quantitative", format=".4~g") if pd.api.types.is_numeric_dtype(frame[column]) else alt.Tooltip(column, type="nominal")
+
+# %% ../nbs/api/03_plots.ipynb #48b8f217
 def line_chart(
     frame, # a row for each point of each line
     x, # column with the place along the line
@@ -269,26 +307,65 @@ def line_chart(
     y_format=None, # how heights are written, e.g. ".0%"
     log=False, # whether the heights' axis is logarithmic
     width=420, # in pixels
+    model=None, # column that says whose line it is and so what colour it has; a line is a model itself where None
+    null_low=None, # column with the lower end of what chance gives, a grey band behind all lines
+    null_high=None, # and the upper
+    panel=None, # column that says in which of several panels, side by side, a point is
+    domain=None, # (lowest, highest) height to show; from the data where None
+    height=240, # in pixels
+    also=(), # more columns to see on pointing
 ) -> alt.LayerChart: # lines, bands, threshold
     "One line for each name, with bands where the frame has their ends"
-    if (low is None) != (high is None): raise ValueError(f"A band has two ends: low = {low!r} and high = {high!r} came.")
-    frame = _checked(frame, [x, y, name, low, high])
-    names = list(dict.fromkeys(frame[name]))
-    color, dash, shape = _scales(names, neutral)
+    for ends in ((low, high), (null_low, null_high)):
+        if (ends[0] is None) != (ends[1] is None): raise ValueError(f"A band has two ends: low = {ends[0]!r} and high = {ends[1]!r} came.")
+    frame = _checked(frame, [x, y, name, low, high, model, null_low, null_high, panel, *also])
     if log and not (frame[y] > 0).all(): raise ValueError(f"A logarithmic axis needs heights above 0; {frame[y].min():g} came.")
+    names = list(dict.fromkeys(frame[name]))
+    color, dash, shape = _scales(names, neutral, dict(zip(frame[name], frame[model])) if model else None)
     ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()
-    base = alt.Chart(frame, width=width, height=240).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks),
-        color=alt.Color(name, type="nominal", title=None, scale=color))
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
-    axis = alt.Y(y, type="quantitative", title=y_title, scale=scale, axis=alt.Axis(format=y_format) if y_format else alt.Axis())
-    lines = base.mark_line().encode(y=axis, strokeDash=alt.StrokeDash(name, type="nominal", title=None, scale=dash), tooltip=[
-        alt.Tooltip(name, type="nominal"), alt.Tooltip(x, type="quantitative", title=x_title), alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g")])
-    layers = [] if low is None else [base.mark_area(opacity=.2).encode(y=alt.Y(low, type="quantitative", title=y_title), y2=high)]
-    layers += [lines] if threshold is None else [lines, *_threshold(threshold, threshold_title)]
-    if points: layers.append(base.mark_point(filled=True, size=45).encode(y=axis, shape=alt.Shape(name, type="nominal", title=None, scale=shape)))
-    return _titled(alt.layer(*layers), title)
+    bare = alt.Chart(frame, width=width, height=height).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks))
+    base = bare.encode(color=alt.Color(name, type="nominal", title=None, scale=color))
+    axis = alt.Y(y, type="quantitative", title=y_title, scale=_heights(log, domain), axis=alt.Axis(format=y_format) if y_format else alt.Axis())
+    about = [alt.Tooltip(name, type="nominal"), alt.Tooltip(x, type="quantitative", title=x_title), alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g"),
+             *(_tooltip(frame, c) for c in also)]
+    layers = [_behind(bare.mark_area(opacity=.4, color=NEUTRAL), y_title, null_low, null_high, "min", "max"), _behind(base.mark_area(opacity=.2), y_title, low, high),
+              base.mark_line().encode(y=axis, strokeDash=alt.StrokeDash(name, type="nominal", title=None, scale=dash), tooltip=about)]
+    if threshold is not None: layers += _threshold(threshold, threshold_title)
+    if points: layers.append(base.mark_point(filled=True, size=45).encode(y=axis, shape=alt.Shape(name, type="nominal", title=None, scale=shape), tooltip=about))
+    chart = alt.layer(*(layer for layer in layers if layer is not None))
+    return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #42739f17
+# %% ../nbs/api/03_plots.ipynb #c617b6ac
+def stacked_chart(
+    charts, # altair charts
+    title="", # what is seen in all of them, or that and what to know of it
+) -> alt.VConcatChart: # with one legend for what they have in common
+    "Charts one above the other"
+    return _titled(alt.vconcat(*charts), title)
+
+# %% ../nbs/api/03_plots.ipynb #8ac39d8a
+def changes_chart(
+    frame, # a row for each cell
+    x, # column with the place along
+    y, # column with the place up
+    value, # column with the change
+    crossed, # column that says whether a cell is crossed out
+    x_title="", # what is along
+    y_title="", # what is up
+    title="", # what is seen
+    value_title="change", # what the change is of
+    also=(), # more columns to see on pointing
+) -> alt.LayerChart: # cells and crosses
+    "A table of changes as colours, the lowest `y` at the bottom, with a × in the cells that are `crossed`"
+    frame = _checked(frame, dict.fromkeys([x, y, value, crossed, *also]))
+    most = float(frame[value].abs().max()) or 1.
+    base = alt.Chart(frame, width=32*frame[x].nunique(), height=22*frame[y].nunique()).encode(
+        x=alt.X(x, type="ordinal", title=x_title, axis=alt.Axis(labelAngle=0)), y=alt.Y(y, type="ordinal", title=y_title, sort="descending"),
+        tooltip=[_tooltip(frame, c) for c in (x, y, value, *also)])
+    color = alt.Color(value, type="quantitative", title=value_title, scale=alt.Scale(scheme="blueorange", domain=[-most, most]))
+    return _titled(base.mark_rect().encode(color=color) + base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13), title)
+
+# %% ../nbs/api/03_plots.ipynb #eb5ced41
 def interval_chart(
     frame, # a row for each number
     label, # column that names it
@@ -311,7 +388,7 @@ def interval_chart(
     point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=axis(value))
     return _titled(alt.layer(null, interval, point), title)
 
-# %% ../nbs/api/03_plots.ipynb #0a147c02
+# %% ../nbs/api/03_plots.ipynb #09b50246
 def map_chart(
     frame, # a row for each point
     x, # column with its place along
