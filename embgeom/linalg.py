@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['unit_rows', 'Moments', 'working_dtype', 'second_moments', 'pearson', 'nearest_neighbors']
 
-# %% ../nbs/api/01_linalg.ipynb #adcb6dc0
+# %% ../nbs/api/01_linalg.ipynb #c7097f6e
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 
-from .blocks import check_fits, each_block, free_memory, one_thread, row_blocks, rows_that_fit
+from .blocks import check_fits, each_block, free_memory, one_thread, row_blocks, rows_that_fit, shares
 
-# %% ../nbs/api/01_linalg.ipynb #1b53b0c2
+# %% ../nbs/api/01_linalg.ipynb #8fa7cf50
 def unit_rows(
     rows, # vectors (n, d), NumPy or torch, any float type
     mean=None, # subtracted from every row first (d,)
@@ -35,7 +35,7 @@ def unit_rows(
                          "they have no direction. Leave them out.")
     return (x / length).to(dtype)
 
-# %% ../nbs/api/01_linalg.ipynb #93ab3c17
+# %% ../nbs/api/01_linalg.ipynb #2c7f08a0
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
@@ -47,14 +47,14 @@ class Moments:
     source_squares: torch.Tensor # squared length of each row of X (n,)
     target_squares: torch.Tensor # squared length of each row of Y (n,)
 
-# %% ../nbs/api/01_linalg.ipynb #9d679516
+# %% ../nbs/api/01_linalg.ipynb #1ca11209
 def working_dtype(
     *matrices, # NumPy arrays
 ) -> torch.dtype: # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
-# %% ../nbs/api/01_linalg.ipynb #40779242
+# %% ../nbs/api/01_linalg.ipynb #bce6bd65
 _COLUMNS = 512 # in a tile of a product
 
 def _floats(rows):
@@ -84,7 +84,7 @@ def _mirror(product):
     for i in row_blocks(len(product), _COLUMNS):
         for j in row_blocks(i.start, _COLUMNS): product[i, j] = product[j, i].T
 
-# %% ../nbs/api/01_linalg.ipynb #c8300ca8
+# %% ../nbs/api/01_linalg.ipynb #4f6c022b
 def second_moments(
     X, # first matrix (n, d1)
     Y, # second matrix (n, d2)
@@ -110,7 +110,7 @@ def second_moments(
     for name in made.keys() - {"cross"}: _mirror(made[name])
     return Moments(*map(made.get, _PRODUCTS), *sums, *map(torch.cat, squares))
 
-# %% ../nbs/api/01_linalg.ipynb #dd25265b
+# %% ../nbs/api/01_linalg.ipynb #d3785777
 def pearson(
     x, # a number for each of m tokens (m,)
     y, # another (m,)
@@ -123,7 +123,7 @@ def pearson(
     left = (xy - x*y/part) / np.sqrt(rest(x, xx)*rest(y, yy))
     return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/01_linalg.ipynb #8ee83699
+# %% ../nbs/api/01_linalg.ipynb #f3225e81
 _STRIDE = 16
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class _Table:
     @property
     def index_bits(self): return len(self.matrix).bit_length()
 
-# %% ../nbs/api/01_linalg.ipynb #61b9eec7
+# %% ../nbs/api/01_linalg.ipynb #1c5750b8
 def _table(matrix, metric, single, device, block=1024):
     "The `_Table` of `matrix`, for products in single precision if `single`"
     (n, d), blocks = matrix.shape, row_blocks(len(matrix), block)
@@ -159,7 +159,7 @@ def _table(matrix, metric, single, device, block=1024):
     half_squares = (lengths[order]**2/2).astype(rows.dtype)
     return _Table(matrix, metric, lengths, order, rows if device is None else torch.as_tensor(rows, device=device), half_squares, limit, bound)
 
-# %% ../nbs/api/01_linalg.ipynb #da9f56f8
+# %% ../nbs/api/01_linalg.ipynb #dbcbe811
 def _score_block(table, a, b, out=None):
     "Scores of the places `a` of the table with the places of the slice `b`, by one product (into `out`); -inf for a row with itself"
     x, y, half = table.rows[a], table.rows[b], table.half_squares
@@ -173,7 +173,7 @@ def _score_block(table, a, b, out=None):
     scores[own, places[own] - b.start] = -np.inf
     return scores
 
-# %% ../nbs/api/01_linalg.ipynb #47730d0b
+# %% ../nbs/api/01_linalg.ipynb #0ee40db5
 def _pair_scores(table, i, j, most=2**17):
     "Scores of the rows `i` with the rows `j`, pair by pair in double precision"
     out, lengths = np.empty(len(i)), table.lengths
@@ -182,14 +182,14 @@ def _pair_scores(table, i, j, most=2**17):
         out[part] = (x*y).sum(1) / (lengths[i[part]]*lengths[j[part]]) if table.metric == "cosine" else -((x - y)**2).sum(1)/2
     return out
 
-# %% ../nbs/api/01_linalg.ipynb #c0eaf693
+# %% ../nbs/api/01_linalg.ipynb #d398e05b
 def _plan(n, k):
     "Rank of the threshold among the sampled scores of a row, size of the sample, and room for candidates; no sample where all `n` rows are"
     if n < 64*_STRIDE or 3*k > n: return 0, 0, n - 1
     rank = int(k/_STRIDE + 3*(k/_STRIDE)**.5 + 4)
     return rank, -(-n // _STRIDE), int(_STRIDE*(rank + 3*rank**.5 + 3))
 
-# %% ../nbs/api/01_linalg.ipynb #2694140c
+# %% ../nbs/api/01_linalg.ipynb #eba76ba2
 class _Candidates:
     "What passes the thresholds of `n_rows` rows, as packed numbers; `room` of them a row"
     def __init__(self, table, n_rows, room):
@@ -223,7 +223,7 @@ class _Candidates:
         keys.sort(axis=1)
         return (keys >> self.bits)/-self.scale, keys & (1 << self.bits) - 1
 
-# %% ../nbs/api/01_linalg.ipynb #43f3fb89
+# %% ../nbs/api/01_linalg.ipynb #63f04503
 def _above(scores, limits, across):
     "Where in the tile `scores` one is above its row's limit, or its column's in `across` (if not None), and these scores"
     here = isinstance(scores, np.ndarray)
@@ -234,7 +234,7 @@ def _above(scores, limits, across):
     score = scores.ravel()[hit]
     return (hit, score) if here else (hit.cpu().numpy(), score.cpu().numpy())
 
-# %% ../nbs/api/01_linalg.ipynb #3bf57f16
+# %% ../nbs/api/01_linalg.ipynb #9a334478
 def _sift_tile(candidates, scores, rows, columns, both):
     "Add what passes in a tile of `scores`, of the slice `rows` of candidates with the slice `columns` of the table; and the other way round, if `both`"
     width, limits, across = scores.shape[1], candidates.thresholds[rows], candidates.thresholds[columns] if both else None
@@ -249,7 +249,7 @@ def _sift_tile(candidates, scores, rows, columns, both):
     kept = kept[np.argsort(column[kept].astype(np.min_scalar_type(width)), kind="stable")]  # of 16 bits: a radix sort, which is linear
     candidates.add(column[kept] + columns.start, row[kept] + rows.start, packed[kept])
 
-# %% ../nbs/api/01_linalg.ipynb #d85245c2
+# %% ../nbs/api/01_linalg.ipynb #1c72ad83
 def _doubtful(table, scores, near, last, ordered):
     "Which of the computed `scores` (m, c) must be computed again"
     margin = 2*table.bound
@@ -260,7 +260,7 @@ def _doubtful(table, scores, near, last, ordered):
     doubt[:, :-1] |= tight
     return doubt & near
 
-# %% ../nbs/api/01_linalg.ipynb #922a135b
+# %% ../nbs/api/01_linalg.ipynb #81701633
 def _settle(table, scores, found, queries, k, ordered):
     "The `k` best of the candidates `found` (m, c) with computed `scores`; in exact order if `ordered`"
     last = scores[:, [k-1]]
@@ -278,7 +278,7 @@ def _settle(table, scores, found, queries, k, ordered):
     scores[row, rest], found[row, rest] = (np.take_along_axis(a[row, rest], order, 1) for a in (scores, found))
     return scores[:, :k], found[:, :k]
 
-# %% ../nbs/api/01_linalg.ipynb #8d3d1352
+# %% ../nbs/api/01_linalg.ipynb #14b1fa8c
 _TILE = 1024
 
 def _sift(table, k, places, everything=False):
@@ -292,7 +292,7 @@ def _sift(table, k, places, everything=False):
         _sift_tile(candidates, scores, rows, b, False)
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #162251c3
+# %% ../nbs/api/01_linalg.ipynb #4069336c
 def _sift_halves(table, k, each, threads):
     "The candidates of all rows, in the table's order, from one half of it; `each` is the `map` to use, on so many `threads`"
     n, spare = len(table.matrix), SimpleQueue()
@@ -311,7 +311,7 @@ def _sift_halves(table, k, each, threads):
     list(each(lambda ab: tile(*ab), [(a, b) for a in rest for b in rest if a.start <= b.start]))
     return candidates
 
-# %% ../nbs/api/01_linalg.ipynb #218b7a84
+# %% ../nbs/api/01_linalg.ipynb #c92fde73
 def _best(table, k, places, candidates, part, ordered):
     "The `k` best for the rows at `places`, which are the rows `part` of `candidates`; again without a threshold where it was too high"
     scores, found = candidates.best(part)
@@ -326,7 +326,7 @@ def _best(table, k, places, candidates, part, ordered):
         best[again], columns[again] = _settle(table, *found_again, queries[again], k, ordered)
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #461107e8
+# %% ../nbs/api/01_linalg.ipynb #c4f96c4f
 def _check_neighbors(matrix, k, queries, metric):
     "Refuse what cannot be searched; `queries` as row numbers"
     n = len(matrix)
@@ -338,7 +338,7 @@ def _check_neighbors(matrix, k, queries, metric):
         raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
     return queries.astype(np.intp)
 
-# %% ../nbs/api/01_linalg.ipynb #088d6f8b
+# %% ../nbs/api/01_linalg.ipynb #16c52c8a
 def _strip(table, room, workers=1):
     "How many queries of `table` make a block whose scores and candidates fit"
     row = 8*room + 3*table.half_squares.itemsize*max(_TILE, len(table.matrix)//_STRIDE)
@@ -360,11 +360,12 @@ def _search(table, queries, k, size=None, ordered=True, halves=False, threads=1)
         list(each(piece if halves else strip, row_blocks(len(queries), size or _strip(table, room, threads))))
     return best, columns
 
-# %% ../nbs/api/01_linalg.ipynb #c04aac9c
+# %% ../nbs/api/01_linalg.ipynb #60a645cc
 def _query_blocks(table, queries, k, block_size, halves):
-    "The rows `queries` in blocks for joblib's workers, and how each is searched; all at once where there are none"
+    "The rows `queries` in blocks for joblib's workers, or to be kept one by one, and how each is searched; all at once where neither is wanted"
     jobs, threads = effective_n_jobs(None), torch.get_num_threads() if isinstance(table.rows, np.ndarray) else 1
-    if jobs > 1: return [queries[b] for b in row_blocks(len(queries), block_size or max(64, -(-len(queries)//(4*jobs))))], {}
+    parts = row_blocks(len(queries), block_size) if block_size and jobs > 1 else shares(len(queries), 64)
+    if len(parts) > 1: return [queries[b] for b in parts], dict(threads=threads if jobs == 1 else 1)
     halves = halves and block_size is None and 8*len(queries)*_plan(len(queries), k)[2] < min(2**30, free_memory()/4)
     return [queries], dict(size=block_size, halves=halves, threads=threads)
 

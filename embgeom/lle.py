@@ -5,23 +5,22 @@
 # %% auto #0
 __all__ = ['LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similarity', 'lle_neighbors']
 
-# %% ../nbs/api/31_lle.ipynb #d92b282c
+# %% ../nbs/api/31_lle.ipynb #02190c4b
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import effective_n_jobs
 from scipy import sparse
 
-from .blocks import each_block, row_blocks
+from .blocks import each_block, row_blocks, shares
 from .linalg import nearest_neighbors
 from .plots import bars_chart, distribution_chart
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/31_lle.ipynb #4e7df733
+# %% ../nbs/api/31_lle.ipynb #a0820bc4
 _BATCH = 64 # neighbourhoods solved together, always the same number
 
 def _solve(points, neighbors, ridge):
@@ -35,7 +34,7 @@ def _solve(points, neighbors, ridge):
     w = torch.cholesky_solve(torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor)[..., 0]
     return w / w.sum(1, keepdim=True)
 
-# %% ../nbs/api/31_lle.ipynb #96fbb5d8
+# %% ../nbs/api/31_lle.ipynb #c6f6f96f
 def _batch_weights(matrix, rows, found, metric, ridge, device):
     "Weights (b, k) of at most `_BATCH` tokens `rows` over their neighbours `found` (b, k)"
     every = np.concatenate([rows[:, None], found], 1)
@@ -44,13 +43,13 @@ def _batch_weights(matrix, rows, found, metric, ridge, device):
     if metric == "cosine": x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
     return _solve(x[:, 0], x[:, 1:], ridge)[:len(rows)].cpu().numpy()
 
-# %% ../nbs/api/31_lle.ipynb #72ac9568
+# %% ../nbs/api/31_lle.ipynb #4521705c
 def _weights(matrix, part, metric, ridge, device):
     "Weights (m, k) for `part`: tokens (m,) and their neighbours (m, k), batch by batch"
     rows, found = part
     return np.concatenate([_batch_weights(matrix, rows[b], found[b], metric, ridge, device) for b in row_blocks(len(rows), _BATCH)])
 
-# %% ../nbs/api/31_lle.ipynb #67a78ab8
+# %% ../nbs/api/31_lle.ipynb #3e50176c
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbours: sparse rows over the vocabulary, each adding up to one"
@@ -86,7 +85,7 @@ class LLEWeights(Result):
         frame = pd.DataFrame({"neighbor": [token_label(self.vocabulary[j]) for j in self.indices[i]], "weight": self.weights[i]})
         return bars_chart(frame, "neighbor", "weight", title=f"What {token_label(key)} is made of", value_title="weight in the mixture", width=320)
 
-# %% ../nbs/api/31_lle.ipynb #dc1c0796
+# %% ../nbs/api/31_lle.ipynb #a3794ab9
 def lle_weights(
     space:EmbeddingSpace, # the vectors
     k=10, # neighbours of each token
@@ -102,18 +101,17 @@ def lle_weights(
     rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
     if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
     found = nearest_neighbors(space.matrix, k, None if tokens is None else rows, metric, block_size, device, progress=progress)[1]
-    jobs = effective_n_jobs(None)
-    parts = [(rows[b], found[b]) for b in row_blocks(len(rows), max(_BATCH, -(-len(rows)//(4*jobs if jobs > 1 else 1))))]
+    parts = [(rows[b], found[b]) for b in shares(len(rows), _BATCH)]
     weights = np.concatenate(each_block(partial(_weights, metric=metric, ridge=ridge, device=device), parts, space.matrix, name="weights", progress=progress))
     return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
 
-# %% ../nbs/api/31_lle.ipynb #58c633ca
+# %% ../nbs/api/31_lle.ipynb #d20499bb
 def _unit(w):
     "The sparse rows of `w`, each of length one"
     w = w.to_sparse()
     return sparse.diags_array(1 / np.sqrt(w.power(2).sum(1))) @ w
 
-# %% ../nbs/api/31_lle.ipynb #fdd4ba7c
+# %% ../nbs/api/31_lle.ipynb #8a9f0779
 def _sums(w, m):
     "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
@@ -128,7 +126,7 @@ def _sums(w, m):
     inner, outer, between = inner + rest(total**2, inner), outer + rest(out**2, outer), between + rest(2*total*out, between)
     return np.array([total, out]), np.array(inner + outer + between)
 
-# %% ../nbs/api/31_lle.ipynb #a0ff6916
+# %% ../nbs/api/31_lle.ipynb #fb52477b
 def _ways(m, q):
     "In how many ways each class of `_sums` can be met: numbers to divide the products by"
     inner = [m*(m-1)]*2 + [m*(m-1)*(m-2)]*2 + [2*m*(m-1)*(m-2), m*(m-1)*(m-2)*(m-3)]
@@ -136,7 +134,7 @@ def _ways(m, q):
     between = [2*m*(m-1)*q, 2*m*(m-1)*q, 2*m*(m-1)*(m-2)*q]
     return np.array([m*(m-1), m*q], float), np.array(inner + outer + between, float)
 
-# %% ../nbs/api/31_lle.ipynb #3d7dacc4
+# %% ../nbs/api/31_lle.ipynb #2d78d5be
 def _matching_null(a, b, rows):
     "Mean and standard deviation, over random matchings, of the mean product of the sparse rows `a` and `b` of the tokens `rows`"
     m, n = a.shape
@@ -147,7 +145,7 @@ def _matching_null(a, b, rows):
     mean, square = expect(first_a, first_b, first), expect(second_a, second_b, second)
     return mean/m, max(square - mean**2, 0)**.5/m
 
-# %% ../nbs/api/31_lle.ipynb #32b33e75
+# %% ../nbs/api/31_lle.ipynb #58b44ae7
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
     "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
@@ -170,7 +168,7 @@ class LLESimilarity(Result):
         title = f"{self.source} and {self.target}: how alike each token is mixed from its neighbours (mean {self.mean:.2f}, chance {self.null_mean:.3f})"
         return distribution_chart(self.values, [token_label(t) for t in self.tokens], "cosine of the two rows of weights", title)
 
-# %% ../nbs/api/31_lle.ipynb #4b334f11
+# %% ../nbs/api/31_lle.ipynb #ae7f0f6d
 def lle_similarity(
     pair:SpacePair, # two spaces with the same tokens
     k=10, # neighbours of each token
@@ -191,7 +189,7 @@ def lle_similarity(
     return LLESimilarity(*pair.names, values.mean(), values.std(ddof=1)/len(rows)**.5, *_matching_null(a, b, rows), overlaps.mean(),
                          k/(len(pair) - 1), k, len(rows), both[0].tokens, values, overlaps)
 
-# %% ../nbs/api/31_lle.ipynb #861ca8e2
+# %% ../nbs/api/31_lle.ipynb #77de41f5
 def lle_neighbors(
     pair:SpacePair, # two spaces with the same tokens
     token, # key, text or row number
