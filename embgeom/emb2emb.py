@@ -28,6 +28,7 @@ from sklearn.base import BaseEstimator
 from . import __version__, steering
 from .hub import hub_error
 from .linalg import row_blocks, second_moments
+from .plots import interval_chart
 from .results import Result
 from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
@@ -342,6 +343,12 @@ class Diagnosis(Result):
         "The diagnosis in words, with what it is worth"
         return _text(self, law)
 
+    def chart(self,
+        law=DEFAULT_LAW, # by which law a vector is to be moved
+    ): # -> altair chart
+        "Each figure beside those of the vectors that were moved by `law` when it was tried out"
+        return _chart(self, law)
+
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
 # %% ../nbs/api/40_emb2emb.ipynb #52b9d8a1
@@ -447,6 +454,26 @@ def _text(diagnosis, law):
         means = d.vectors.groupby("law", sort=False)[["logit_r2", "logit_correlation"]].mean()
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
     return "\n".join([*lines, _experience(d, law, _telling(transfer_runs()))])
+
+# %% ../nbs/api/40_emb2emb.ipynb #8661e920
+_FIGURES = dict(zip(DIAGNOSTICS, ("held-out R²", "held-out cosine", "distance from an isometry", "overlap of vocabularies", "R² of held-out logits",
+                                  "correlation of logits", "depth of the layer, share")))
+
+def _beside(diagnosis, law, runs):
+    "Each known figure of a diagnosis, and how those of the `runs` are spread; cut at -1, below which all are equally useless"
+    values = {name: _value(diagnosis, name, law) for name in DIAGNOSTICS}
+    known = [name for name, v in values.items() if v is not None and not np.isnan(v)]
+    spread = runs[known].quantile([.05, .25, .75, .95]).T.set_axis(["5% below", "25% below", "75% below", "95% below"], axis=1)
+    return spread.assign(here=[values[n] for n in known]).clip(lower=-1).assign(figure=[_FIGURES[n] for n in known])
+
+# %% ../nbs/api/40_emb2emb.ipynb #da6dd221
+def _chart(diagnosis, law):
+    "A diagnosis beside what vectors moved by the same law had"
+    runs = _telling(transfer_runs())
+    runs = runs[runs.law == _check_law(law)]
+    title = [f"{diagnosis.source} to {diagnosis.target}: held-out R² above that of {(runs.r2 < diagnosis.r2).mean():.0%} of {len(runs)} vectors that were tried",
+             f"point: here; black: the middle half of the vectors moved by the law {law!r}; grey: the middle 90%"]
+    return interval_chart(_beside(diagnosis, law, runs), "figure", "here", "25% below", "75% below", "5% below", "95% below", title, "value (those below -1 are shown at -1)")
 
 # %% ../nbs/api/40_emb2emb.ipynb #9dce075f
 def _layer_map(vector, n_target, layer_map):
