@@ -6,7 +6,7 @@
 __all__ = ['LAWS', 'RCOND', 'DEFAULT_LAW', 'DIAGNOSTICS', 'isometry_distance', 'fold_norm', 'Emb2Emb', 'Diagnosis',
            'transfer_runs', 'predictors']
 
-# %% ../nbs/api/40_emb2emb.ipynb #989ac193
+# %% ../nbs/api/40_emb2emb.ipynb #568ab415
 import html
 import json
 import os
@@ -34,7 +34,7 @@ from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
 from .vocab import MIN_TOKENS, token_strata
 
-# %% ../nbs/api/40_emb2emb.ipynb #55b77970
+# %% ../nbs/api/40_emb2emb.ipynb #42e2c28e
 class _Sums(NamedTuple):
     "What the maps are made from, all in float64"
     n: int # rows
@@ -46,14 +46,14 @@ class _Sums(NamedTuple):
 
     def less(self, other): return _Sums(*(None if x is None else x - y for x, y in zip(self, other)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #94df400b
+# %% ../nbs/api/40_emb2emb.ipynb #23842404
 def _add_up(A, B, products, prepare=(lambda rows: rows, lambda rows: rows), device=None):
     "The `_Sums` of `A` and `B`, whose blocks are first put through the two functions `prepare`; the `products` are those of `linalg.second_moments`"
     ready = tuple(lambda rows, f=f: f(torch.as_tensor(rows, device=device).double()) for f in prepare)
     m = second_moments(A, B, ready, products=products)
     return _Sums(len(A), *(t if t is None else t.cpu() for t in (m.source, m.target, m.cross, m.source_sum, m.target_sum)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #c9546e82
+# %% ../nbs/api/40_emb2emb.ipynb #e56d4269
 LAWS = ("readout", "steering", "logits", "procrustes")
 _NEEDS = {"readout": {"source", "cross"}, "steering": {"source", "cross"}, "logits": {"target", "cross"}, "procrustes": {"cross"}}
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the law "steering"
@@ -68,7 +68,7 @@ def _ridge(gram, cross, alpha):
                                 "fewer tokens than dimensions. Give a larger alpha, or relative=True, which measures it by the rows' own size.")
     return torch.cholesky_solve(cross, factor)
 
-# %% ../nbs/api/40_emb2emb.ipynb #adcff10c
+# %% ../nbs/api/40_emb2emb.ipynb #9194ac69
 def _law_matrix(law, sums, alpha, relative):
     "The matrix (d_S, d_T) of `law` as float64"
     ridge = lambda gram, cross: _ridge(gram, cross, alpha*(gram.diagonal().mean().item() if relative else 1))
@@ -81,7 +81,7 @@ def _law_matrix(law, sums, alpha, relative):
     T = ridge(sums.aa, sums.ab)
     return T if law == "readout" else torch.linalg.pinv(T, rtol=RCOND).T
 
-# %% ../nbs/api/40_emb2emb.ipynb #e73930e8
+# %% ../nbs/api/40_emb2emb.ipynb #6bf7fdfa
 def isometry_distance(
     T, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -89,7 +89,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #de6f3491
+# %% ../nbs/api/40_emb2emb.ipynb #0d04254a
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm, # a `steering.FinalNorm`: gain (d,), subtracts_mean
@@ -100,7 +100,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #2e054b1e
+# %% ../nbs/api/40_emb2emb.ipynb #c35cfdc2
 def _sides(A, B):
     "The two matrices in a pair, or given one by one; checked"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
@@ -126,9 +126,9 @@ def _rows_of(v, width, side):
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
-# %% ../nbs/api/40_emb2emb.ipynb #7c66d7fa
+# %% ../nbs/api/40_emb2emb.ipynb #078cdb96
 class _Fit(BaseEstimator):
-    "The part of `Emb2Emb` that is linear algebra: fit, move, move back"
+    "The sums of two matrices, and the matrix of each law"
     def __init__(self,
         alpha=0.1, # ridge added to the diagonal, as in the paper's code
         relative=False, # take alpha as a multiple of the mean diagonal instead
@@ -180,6 +180,9 @@ class _Fit(BaseEstimator):
         if law not in self.maps_: self.maps_[law] = _law_matrix(law, self.sums_, self.alpha, self.relative).numpy()
         return self.maps_[law]
 
+# %% ../nbs/api/40_emb2emb.ipynb #edbb71bb
+class _Moving(_Fit):
+    "Vectors moved by the matrix of a law"
     def transform(self,
         v, # vectors of the source (d_S,) or (m, d_S)
         law=None, # one of LAWS; the default where None
@@ -203,8 +206,8 @@ class _Fit(BaseEstimator):
         _rows_of(rows[1][:1], self.target_dim_, "target")
         return float(1 - ((rows[1] - self.transform(rows[0], "readout"))**2).sum()/((rows[1] - rows[1].mean(0))**2).sum())
 
-# %% ../nbs/api/40_emb2emb.ipynb #e64a8b9e
-class Emb2Emb(_Fit, huggingface_hub.ModelHubMixin):
+# %% ../nbs/api/40_emb2emb.ipynb #a14eb524
+class Emb2Emb(_Moving, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), fitted on the rows of shared tokens; one fit serves every law"
     @classmethod
     def paper(cls,
@@ -263,15 +266,15 @@ class Emb2Emb(_Fit, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #ab6e2524
+# %% ../nbs/api/40_emb2emb.ipynb #fea8ba6c
 def _fold(rows, norm):
     "`rows` in float64, with `norm` folded in where there is one"
     return np.asarray(rows, np.float64) if norm is None else fold_norm(np.asarray(rows, np.float64), norm)
 
-# %% ../nbs/api/40_emb2emb.ipynb #0a72d9c2
+# %% ../nbs/api/40_emb2emb.ipynb #ad05c7a1
 DEFAULT_LAW = "procrustes"
 
-# %% ../nbs/api/40_emb2emb.ipynb #fc55035a
+# %% ../nbs/api/40_emb2emb.ipynb #8bee3a2d
 def _splits(n, random_state, folds=5):
     "Row numbers 0 .. n in `folds` random parts"
     return [np.sort(part) for part in np.array_split(np.random.default_rng(random_state).permutation(n), folds)]
@@ -283,7 +286,7 @@ def _training_sums(mapping, A, B, parts, laws, device):
     total = _Sums(*(None if values[0] is None else sum(values) for values in zip(*own)))
     return [total.less(part) for part in own]
 
-# %% ../nbs/api/40_emb2emb.ipynb #ac99cd43
+# %% ../nbs/api/40_emb2emb.ipynb #a877f904
 def _held_out(mapping, A, B, vectors, device=None):
     "Errors, spreads and cosines (n,) of rows that the map did not see; logits of `vectors` (m, d_S) in the source (n, m), and by law in the target"
     parts, n, norms = _splits(len(A), mapping.random_state), len(A), mapping.norms_ or (None, None)
@@ -302,7 +305,7 @@ def _held_out(mapping, A, B, vectors, device=None):
         for values in (logits, *moved.values()): values[part] -= values[part].mean(0)
     return error, spread, cosine, logits, moved
 
-# %% ../nbs/api/40_emb2emb.ipynb #3d39c904
+# %% ../nbs/api/40_emb2emb.ipynb #b510c726
 def _by_stratum(labels, error, spread, cosine, shuffled):
     "Held-out figures of all tokens and of each kind"
     row = lambda label, m: dict(stratum=label, n_tokens=int(m.sum()), r2=1 - error[m].sum()/spread[m].sum(), cosine=cosine[m].mean(),
@@ -317,7 +320,7 @@ def _by_law(layers, depths, logits, moved):
                               logit_correlation=(u[:, i] @ logits[:, i])/(np.linalg.norm(u[:, i])*np.linalg.norm(logits[:, i])))
                          for i, layer in enumerate(layers) for law, u in moved.items()])
 
-# %% ../nbs/api/40_emb2emb.ipynb #a379fb46
+# %% ../nbs/api/40_emb2emb.ipynb #1f4c709e
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -351,7 +354,7 @@ class Diagnosis(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/40_emb2emb.ipynb #52b9d8a1
+# %% ../nbs/api/40_emb2emb.ipynb #9ad10bd5
 def _as_vectors(vector, width):
     "Layers and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], np.empty((0, width))
@@ -382,7 +385,7 @@ def _diagnose(mapping, A, B, vector, device):
     return Diagnosis(*(pair.names if pair else ("source", "target")), len(A), overlap, *strata.iloc[0, 2:], isometry_distance(T), strata,
                      _by_law(layers, _depths(vector, layers), logits, moved) if layers else None)
 
-# %% ../nbs/api/40_emb2emb.ipynb #84483107
+# %% ../nbs/api/40_emb2emb.ipynb #90b54461
 def transfer_runs() -> pd.DataFrame: # source, target, behaviour, layer, law, what `diagnose` said, effect (as a share of the native vector's), works
     "Every transfer on which laws and diagnosis were tried out, made by nbs/making/transfer_runs"
     return pd.read_csv(Path(steering.__file__).parent/"studies"/"transfer_runs.csv")
@@ -392,7 +395,7 @@ def _telling(runs):
     "Those of the `runs` that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["floor"])]
 
-# %% ../nbs/api/40_emb2emb.ipynb #45d63bfa
+# %% ../nbs/api/40_emb2emb.ipynb #45718d07
 DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation", "depth")
 
 def _rank_correlations(values):
@@ -415,7 +418,7 @@ def predictors(
     low, high = pd.DataFrame(draws).quantile([.025, .975]).to_numpy()
     return pd.DataFrame(dict(diagnostic=DIAGNOSTICS, rank_correlation=_rank_correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #a0d15451
+# %% ../nbs/api/40_emb2emb.ipynb #ee881ad3
 def _value(diagnosis, name, law):
     "The figure `name` of a diagnosis, by law for those that depend on it, averaged over layers; None where it has none"
     if name in ("logit_r2", "logit_correlation", "depth"):
@@ -427,7 +430,7 @@ def _like_this(runs, name, value, share=.25):
     "The quarter of the `runs` whose figure `name` is nearest to `value`"
     return runs.iloc[(runs[name] - value).abs().argsort(kind="stable")[:max(10, int(share*len(runs)))]]
 
-# %% ../nbs/api/40_emb2emb.ipynb #eefb5d54
+# %% ../nbs/api/40_emb2emb.ipynb #4263bd2e
 def _experience(diagnosis, law, runs):
     "What the figures of a diagnosis have been worth"
     table = predictors(runs)
@@ -441,7 +444,7 @@ def _experience(diagnosis, law, runs):
     like = _like_this(runs, best.diagnostic, value)
     return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
-# %% ../nbs/api/40_emb2emb.ipynb #caf55a73
+# %% ../nbs/api/40_emb2emb.ipynb #0d102e6a
 def _text(diagnosis, law):
     "A diagnosis in words"
     d, all_ = diagnosis, diagnosis.strata.iloc[0]
@@ -455,7 +458,7 @@ def _text(diagnosis, law):
         lines += ["What the vector does to the logits of tokens left out: share kept, correlation", *(f"  {r.Index:<10} {r.logit_r2:5.2f}  {r.logit_correlation:5.2f}" for r in means.itertuples())]
     return "\n".join([*lines, _experience(d, law, _telling(transfer_runs()))])
 
-# %% ../nbs/api/40_emb2emb.ipynb #8661e920
+# %% ../nbs/api/40_emb2emb.ipynb #7d710e17
 _FIGURES = dict(zip(DIAGNOSTICS, ("held-out R²", "held-out cosine", "distance from an isometry", "overlap of vocabularies", "R² of held-out logits",
                                   "correlation of logits", "depth of the layer, share")))
 
@@ -466,7 +469,7 @@ def _beside(diagnosis, law, runs):
     spread = runs[known].quantile([.05, .25, .75, .95]).T.set_axis(["5% below", "25% below", "75% below", "95% below"], axis=1)
     return spread.assign(here=[values[n] for n in known]).clip(lower=-1).assign(figure=[_FIGURES[n] for n in known])
 
-# %% ../nbs/api/40_emb2emb.ipynb #da6dd221
+# %% ../nbs/api/40_emb2emb.ipynb #e6da64ef
 def _chart(diagnosis, law):
     "A diagnosis beside what vectors moved by the same law had"
     runs = _telling(transfer_runs())
@@ -475,7 +478,7 @@ def _chart(diagnosis, law):
              f"point: here; black: the middle half of the vectors moved by the law {law!r}; grey: the middle 90%"]
     return interval_chart(_beside(diagnosis, law, runs), "figure", "here", "25% below", "75% below", "5% below", "95% below", title, "value (those below -1 are shown at -1)")
 
-# %% ../nbs/api/40_emb2emb.ipynb #9dce075f
+# %% ../nbs/api/40_emb2emb.ipynb #fd2ac984
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -490,7 +493,7 @@ def _layer_map(vector, n_target, layer_map):
     if len({*layer_map.values()}) < len(layer_map): raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #37e4c9e3
+# %% ../nbs/api/40_emb2emb.ipynb #054968c4
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     own = {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -506,7 +509,7 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #03d172aa
+# %% ../nbs/api/40_emb2emb.ipynb #35ba6c14
 def _check_transfer(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
     if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
@@ -528,7 +531,7 @@ def _transfer(mapping, vector, target_model, target_tokenizer, law, layer_map, n
     return replace(frame, directions=_with_lengths(turned, _lengths(norm, vector, turned, layers, target_norms)), norms=target_norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #7719d60d
+# %% ../nbs/api/40_emb2emb.ipynb #40dfb77f
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
     if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
@@ -542,7 +545,7 @@ def _controls(mapping, vector, moved, A, B, n):
         out.append(replace(moved, directions=_with_lengths({j: vector[int(i)].astype(np.float64) @ M for i, j in about["layers"].items()}, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #b2450f4e
+# %% ../nbs/api/40_emb2emb.ipynb #95c49783
 _FILE = "emb2emb.safetensors"
 
 def _write_map(mapping, file):
@@ -556,7 +559,7 @@ def _write_map(mapping, file):
     save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
     os.replace(part, file)
 
-# %% ../nbs/api/40_emb2emb.ipynb #888c2cc1
+# %% ../nbs/api/40_emb2emb.ipynb #84b20d18
 def _map_file(model_id, hub):
     "The file of a map in a folder or on the hub"
     if Path(model_id).is_dir():
