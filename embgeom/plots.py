@@ -7,7 +7,7 @@ __all__ = ['COLORS', 'NEUTRAL', 'PLAIN', 'chart_html', 'chart_png', 'pictures_en
            'density_chart', 'distribution_chart', 'overlaid_chart', 'matrix_chart', 'bars_chart', 'line_chart',
            'stacked_chart', 'changes_chart', 'interval_chart', 'map_chart']
 
-# %% ../nbs/api/03_plots.ipynb #9eb67b12
+# %% ../nbs/api/03_plots.ipynb #13f5d538
 import hashlib
 import json
 import zlib
@@ -18,13 +18,13 @@ import pandas as pd
 import vl_convert
 from altair.utils.html import spec_to_html
 
-# %% ../nbs/api/03_plots.ipynb #74f193d7
+# %% ../nbs/api/03_plots.ipynb #3dfbf1a3
 def _described(spec):
     "`spec` with a description; where it has none, as charts that were put together with `&` or `|`, with those of its parts"
     parts = [p["description"] for key in ("vconcat", "hconcat", "concat") for p in map(_described, spec.get(key, [])) if "description" in p]
     return spec if "description" in spec or not parts else spec | {"description": "; ".join(parts)}
 
-# %% ../nbs/api/03_plots.ipynb #6bc32f99
+# %% ../nbs/api/03_plots.ipynb #43117a5e
 def chart_html(
     chart, # an altair chart, or its specification
 ) -> str: # a piece of a page: a place and the script that draws in it
@@ -34,7 +34,7 @@ def chart_html(
     return spec_to_html(spec, "vega-lite", vega_version=alt.VEGA_VERSION, vegalite_version=alt.VEGALITE_VERSION, vegaembed_version=alt.VEGAEMBED_VERSION,
                         output_div=div, fullhtml=False, template="universal")
 
-# %% ../nbs/api/03_plots.ipynb #7a9472b9
+# %% ../nbs/api/03_plots.ipynb #95a3ee99
 def chart_png(
     chart, # an altair chart, or its specification
 ) -> bytes: # a PNG
@@ -42,34 +42,34 @@ def chart_png(
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     return vl_convert.vegalite_to_png(spec, vl_version="_".join(alt.VEGALITE_VERSION.split(".")[:2]), scale=1.5)
 
-# %% ../nbs/api/03_plots.ipynb #f83c5f30
+# %% ../nbs/api/03_plots.ipynb #f0e31858
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
     spec = _described(spec)
     return {"text/html": chart_html(spec), "image/png": chart_png(spec), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
 
-# %% ../nbs/api/03_plots.ipynb #24e35e50
+# %% ../nbs/api/03_plots.ipynb #d63f55f8
 def pictures_enabled() -> bool:
     "Whether `enable_pictures` was called"
     return alt.renderers.active == "embgeom"
 
-# %% ../nbs/api/03_plots.ipynb #8cca7796
+# %% ../nbs/api/03_plots.ipynb #dbb00177
 def enable_pictures():
     "Show altair charts in this notebook as scripts with a PNG beside them"
     alt.renderers.register("embgeom", _html_and_png)
     alt.renderers.enable("embgeom")
 
-# %% ../nbs/api/03_plots.ipynb #c2cb992d
+# %% ../nbs/api/03_plots.ipynb #4e1571b6
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
 NEUTRAL = "#767676"  # chance, random points
 PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 
-# %% ../nbs/api/03_plots.ipynb #e04b85dc
+# %% ../nbs/api/03_plots.ipynb #390ead0c
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _styles = {}  # name -> number of its colour, dash and shape, for as long as the session lasts
 
-# %% ../nbs/api/03_plots.ipynb #b4ddc9fe
+# %% ../nbs/api/03_plots.ipynb #25bc4445
 def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
@@ -79,8 +79,8 @@ def _style_numbers(names):
         _styles.setdefault(name, given[-1])
     return given
 
-# %% ../nbs/api/03_plots.ipynb #9a028428
-_SHADES = [0, -.5, .4, -.8] # towards black below 0, towards white above
+# %% ../nbs/api/03_plots.ipynb #12bf4081
+_SHADES = [0, -.5, .3, -.8] # towards black below 0, towards white above
 
 def _shaded(color, shade):
     "`color` mixed with as much black or white"
@@ -98,7 +98,7 @@ def _line_styles(names, neutral=(), models=None):
     styles = {n: (_shaded(base[of[n]], _SHADES[again[n] % 4]), _DASHES[number[n]], _SHAPES[number[n]]) for n in own}
     return [styles.get(n, (NEUTRAL, [1, 2], "stroke")) for n in names]
 
-# %% ../nbs/api/03_plots.ipynb #0812d64a
+# %% ../nbs/api/03_plots.ipynb #f4e039c7
 def model_colors(
     names, # of the models
     neutral=(), # those among them that are no models: they are grey
@@ -106,26 +106,26 @@ def model_colors(
     "The colours of the models `names`, the same in every chart"
     return [color for color, _, _ in _line_styles(names, neutral)]
 
-# %% ../nbs/api/03_plots.ipynb #4c8c8275
+# %% ../nbs/api/03_plots.ipynb #a05106c3
 def _scales(names, neutral=(), models=None):
     "The altair scales of colour, dash and shape for `names`"
     return [alt.Scale(domain=list(names), range=list(column)) for column in zip(*_line_styles(names, neutral, models))]
 
-# %% ../nbs/api/03_plots.ipynb #2d77039b
+# %% ../nbs/api/03_plots.ipynb #d1aeba14
 def _titled(chart, title):
     "`chart` with `title`, or with a title and what to know of it, which is its description too; as it is where there is none"
     if not title: return chart
     title, *rest = [title] if isinstance(title, str) else title
     return chart.properties(title=alt.TitleParams(title, anchor="start", **({"subtitle": rest} if rest else {})), description="; ".join([title, *rest]))
 
-# %% ../nbs/api/03_plots.ipynb #55f23505
+# %% ../nbs/api/03_plots.ipynb #1f38dae0
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
     return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
 
-# %% ../nbs/api/03_plots.ipynb #9f01c6f4
+# %% ../nbs/api/03_plots.ipynb #53f81214
 def density_chart(
     x, # first numbers (n,)
     y, # second numbers (n,)
@@ -146,7 +146,7 @@ def density_chart(
         tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #e96b37a9
+# %% ../nbs/api/03_plots.ipynb #a29fc702
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
@@ -154,7 +154,7 @@ def _ends(values, labels, n):
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
     return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
 
-# %% ../nbs/api/03_plots.ipynb #2c734895
+# %% ../nbs/api/03_plots.ipynb #f7efecd5
 def distribution_chart(
     values, # one number for each token (n,); NaN are left out
     labels, # the tokens' labels (n,)
@@ -183,7 +183,7 @@ def distribution_chart(
         tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
     return _titled(alt.hconcat(bars, ends), title)
 
-# %% ../nbs/api/03_plots.ipynb #cdf3ba80
+# %% ../nbs/api/03_plots.ipynb #6561f8b0
 def overlaid_chart(
     values, # name -> numbers (n,)
     value_title="value", # what the numbers are
@@ -203,7 +203,7 @@ def overlaid_chart(
         tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
     return _titled(chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #56b7174c
+# %% ../nbs/api/03_plots.ipynb #9aa132a7
 def matrix_chart(
     frame, # a row for each cell
     x, # column that names the cell's column
@@ -235,7 +235,7 @@ def matrix_chart(
     chart = alt.layer(cells, numbers) if few else cells
     return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #906723aa
+# %% ../nbs/api/03_plots.ipynb #5ef8458f
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
@@ -243,7 +243,7 @@ def _checked(frame, columns, most=5000):
     if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a page ({most:,} at most); take a sample.")
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
-# %% ../nbs/api/03_plots.ipynb #c89ea9b9
+# %% ../nbs/api/03_plots.ipynb #bbad38f9
 def bars_chart(
     frame, # a row for each bar
     label, # column that names the bar
@@ -265,13 +265,13 @@ def bars_chart(
     color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
     return _titled(chart.encode(color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)), title)
 
-# %% ../nbs/api/03_plots.ipynb #dffcd5ae
+# %% ../nbs/api/03_plots.ipynb #b37aed94
 def _threshold(value, text):
     "A dashed line across at the height `value`, with its name"
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
     return [base.mark_rule(strokeDash=[4, 4], color="black"), base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(text="text:N", x=alt.value(0))]
 
-# %% ../nbs/api/03_plots.ipynb #38740367
+# %% ../nbs/api/03_plots.ipynb #638aee1e
 def _heights(log, domain):
     "The scale of heights, over `domain` if it is given"
     kind = {"type": "log"} if log else {"zero": False}
@@ -289,7 +289,7 @@ def _tooltip(frame, column):
     "What pointing shows of `column`"
     return alt.Tooltip(column, type="quantitative", format=".4~g") if pd.api.types.is_numeric_dtype(frame[column]) else alt.Tooltip(column, type="nominal")
 
-# %% ../nbs/api/03_plots.ipynb #e7079556
+# %% ../nbs/api/03_plots.ipynb #dbb9709a
 def line_chart(
     frame, # a row for each point of each line
     x, # column with the place along the line
@@ -335,7 +335,7 @@ def line_chart(
     chart = alt.layer(*(layer for layer in layers if layer is not None))
     return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
 
-# %% ../nbs/api/03_plots.ipynb #04de07b6
+# %% ../nbs/api/03_plots.ipynb #71c7515d
 def stacked_chart(
     charts, # altair charts
     title="", # what is seen in all of them, or that and what to know of it
@@ -343,7 +343,7 @@ def stacked_chart(
     "Charts one above the other"
     return _titled(alt.vconcat(*charts), title)
 
-# %% ../nbs/api/03_plots.ipynb #42cc0476
+# %% ../nbs/api/03_plots.ipynb #89065052
 def changes_chart(
     frame, # a row for each cell
     x, # column with the place along
@@ -365,7 +365,7 @@ def changes_chart(
     color = alt.Color(value, type="quantitative", title=value_title, scale=alt.Scale(scheme="blueorange", domain=[-most, most]))
     return _titled(base.mark_rect().encode(color=color) + base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13), title)
 
-# %% ../nbs/api/03_plots.ipynb #b12e83d0
+# %% ../nbs/api/03_plots.ipynb #271f02b4
 def interval_chart(
     frame, # a row for each number
     label, # column that names it
@@ -388,7 +388,7 @@ def interval_chart(
     point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=axis(value))
     return _titled(alt.layer(null, interval, point), title)
 
-# %% ../nbs/api/03_plots.ipynb #3d89650b
+# %% ../nbs/api/03_plots.ipynb #c90e38f6
 def map_chart(
     frame, # a row for each point
     x, # column with its place along
