@@ -6,28 +6,27 @@
 __all__ = ['MULTIPLIERS', 'perplexity', 'random_vectors', 'Estimate', 'SteeringCurve', 'steering_curve', 'multiplier_range',
            'LayerSweep', 'layer_sweep']
 
-# %% ../nbs/api/42_evaluation.ipynb #98bbe72d
+# %% ../nbs/api/42_evaluation.ipynb #2a15ef6a
 import inspect
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from .behaviours import ABItem, WordItem
-from .plots import COLORS, NEUTRAL
+from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
 from .steering import NEUTRAL_TEXTS, SteeringVector, _as_for_use, _states, _with_states, add_to_blocks, find_blocks, steer
 
-# %% ../nbs/api/42_evaluation.ipynb #57394f5e
+# %% ../nbs/api/42_evaluation.ipynb #534b729e
 class _Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
     item: int # which item it belongs to
@@ -35,13 +34,13 @@ class _Question(NamedTuple):
     positive: list # next tokens that show the behaviour
     negative: list # next tokens that show its opposite
 
-# %% ../nbs/api/42_evaluation.ipynb #0541a63f
+# %% ../nbs/api/42_evaluation.ipynb #549b2e99
 def _encode(tokenizer, texts):
     "Token ids of each of `texts`, begun as the tokenizer begins a text and without a token that ends it"
     ends = {tokenizer.eos_token_id, tokenizer.sep_token_id}
     return [ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids for ids in tokenizer(list(texts)).input_ids]
 
-# %% ../nbs/api/42_evaluation.ipynb #9f13da6a
+# %% ../nbs/api/42_evaluation.ipynb #6915a4ae
 def _letter_questions(tokenizer, item, index):
     "The two questions of an ABItem: its matching answer as (A), and as (B)"
     found = []
@@ -53,7 +52,7 @@ def _letter_questions(tokenizer, item, index):
         found.append(_Question(index, a[:-1], *(([a[-1]], [b[-1]]) if first else ([b[-1]], [a[-1]]))))
     return found
 
-# %% ../nbs/api/42_evaluation.ipynb #5598abf3
+# %% ../nbs/api/42_evaluation.ipynb #ec02a5a9
 def _word_question(tokenizer, item, index, report):
     "The question of a WordItem: the first tokens of its two sets of words; those of both sets are left out and go into `report`"
     prompt, *ids = _encode(tokenizer, [item.prompt, *(item.prompt + word for word in (*item.positive, *item.negative))])
@@ -70,7 +69,7 @@ def _word_question(tokenizer, item, index, report):
         raise ValueError(f"Item {index}: for this tokenizer the words {', '.join(map(repr, words))} begin with the same tokens, so nothing tells the two sets apart; choose others.")
     return _Question(index, prompt, sorted(positive - common), sorted(negative - common))
 
-# %% ../nbs/api/42_evaluation.ipynb #afc541ea
+# %% ../nbs/api/42_evaluation.ipynb #b8e38271
 def _questions(tokenizer, items):
     "Every question of `items`, and what was found about their words"
     if not items: raise ValueError("There are no items to measure with; give ABItems or WordItems, or the items of load_behaviour(...).")
@@ -81,7 +80,7 @@ def _questions(tokenizer, items):
         else: raise TypeError(f"Item {i} is a {type(item).__name__}; items are ABItem or WordItem.")
     return found, {name: tuple(sorted(words)) for name, words in report.items()}
 
-# %% ../nbs/api/42_evaluation.ipynb #5516ec39
+# %% ../nbs/api/42_evaluation.ipynb #44244c74
 def _check_fit(model, sequences, what, answers=()):
     "Refuse token `sequences`, or tokens of `answers` to them, that `model` does not know, or cannot read for their length"
     limit, known = getattr(model.config.get_text_config(), "max_position_embeddings", None), model.get_input_embeddings().weight.shape[0]
@@ -89,7 +88,7 @@ def _check_fit(model, sequences, what, answers=()):
     if top >= known: raise ValueError(f"The tokenizer gives token {top:,} and the model has embeddings for {known:,}: it is another model's tokenizer.")
     if limit and longest > limit: raise ValueError(f"The longest of the {what} has {longest:,} tokens and the model reads {limit:,}: leave it out or shorten it.")
 
-# %% ../nbs/api/42_evaluation.ipynb #4fddd2c2
+# %% ../nbs/api/42_evaluation.ipynb #8a46ccd3
 @contextmanager
 def _replaced(modules, forwards):
     "`modules` with other `forwards`, while the context is open"
@@ -102,7 +101,7 @@ def _replaced(modules, forwards):
             if forward is None: module.__dict__.pop("forward", None)
             else: module.forward = forward
 
-# %% ../nbs/api/42_evaluation.ipynb #851cbd5a
+# %% ../nbs/api/42_evaluation.ipynb #cd6d43eb
 class _Stop(Exception): "Raised to leave a forward in the middle"
 
 
@@ -124,7 +123,7 @@ def _run_below(model, blocks, inputs):
     bare = lambda output: type(output)([None]*len(output)) if isinstance(output, (tuple, list)) else None
     return _states(outputs[blocks[-1]]), [bare(outputs[b]) for b in blocks]
 
-# %% ../nbs/api/42_evaluation.ipynb #e6fb614e
+# %% ../nbs/api/42_evaluation.ipynb #25377a13
 def _skipping(blocks, below, times):
     "A context in which `blocks` compute nothing: the last gives what it gave before, `times` over"
     states, forms = below
@@ -136,7 +135,7 @@ def _skipping(blocks, below, times):
         return give
     return _replaced(blocks, [forward(block, form) for block, form in zip(blocks, forms)])
 
-# %% ../nbs/api/42_evaluation.ipynb #05363cac
+# %% ../nbs/api/42_evaluation.ipynb #8e32ddc2
 @contextmanager
 def _narrow_head(head, rows, positions, columns):
     "A context in which `head` gives the logits at some `positions` only, and of the tokens `columns` only"
@@ -149,7 +148,7 @@ def _narrow_head(head, rows, positions, columns):
             stack.enter_context(_replaced([head], [lambda states: torch.nn.functional.linear(states, weight, bias)]))
         yield
 
-# %% ../nbs/api/42_evaluation.ipynb #99c52b43
+# %% ../nbs/api/42_evaluation.ipynb #2708d83a
 class _Text(NamedTuple):
     "Tokens, and the positions whose logits are wanted"
     ids: list
@@ -165,7 +164,7 @@ def _laid_out(texts):
         ids, positions, of = ids + text.ids[n:], [*positions, *range(n, len(text.ids))], of + [k]*(len(text.ids) - n)
     return ids, positions, of, wanted
 
-# %% ../nbs/api/42_evaluation.ipynb #d6c68fb9
+# %% ../nbs/api/42_evaluation.ipynb #264d70ac
 def _inputs(rows, model):
     "What `model` reads for `rows` of texts, padded on the right, and where the wanted positions are: (rows, positions)"
     at, laid = model.get_input_embeddings().weight, [_laid_out(r) for r in rows]
@@ -177,7 +176,7 @@ def _inputs(rows, model):
     mask = torch.zeros(seen.shape, dtype=at.dtype, device=at.device).masked_fill(~seen, torch.finfo(at.dtype).min)
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}, where
 
-# %% ../nbs/api/42_evaluation.ipynb #8ef2006e
+# %% ../nbs/api/42_evaluation.ipynb #13175e23
 @dataclass(frozen=True)
 class _Forwards:
     "How the logits of a model are computed"
@@ -210,7 +209,7 @@ class _Forwards:
         if columns is not None and found.shape[-1] != len(columns): found = found[:, columns.to(found.device)]
         return found.float().reshape(ways, len(where[0]), -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #e9434945
+# %% ../nbs/api/42_evaluation.ipynb #e0747a74
 class _Step(NamedTuple):
     "One way of steering"
     vector: SteeringVector
@@ -221,7 +220,7 @@ def _deltas(steps):
     "layer -> (steps, d), what `steps` with the same layers add"
     return {l: torch.from_numpy(np.stack([np.float32(s.multiplier)*s.vector[l] for s in steps])) for l in steps[0].vector.layers}
 
-# %% ../nbs/api/42_evaluation.ipynb #0c5c2e6d
+# %% ../nbs/api/42_evaluation.ipynb #87871604
 def _agrees(forwards, rows, step):
     "Whether `forwards` gives for `rows` what plain forwards of one text at a time give, not steered and steered by `step`"
     model, device = forwards.model, forwards.model.get_input_embeddings().weight.device
@@ -236,13 +235,13 @@ def _agrees(forwards, rows, step):
         if not (found - plain.to(found)).abs().max() <= allowed: return False
     return True
 
-# %% ../nbs/api/42_evaluation.ipynb #49bb9550
+# %% ../nbs/api/42_evaluation.ipynb #8fc31311
 def _extremes(rows):
     "Of `rows` of texts the shortest, the longest, and the one with the longest text"
     length, longest = [len(_laid_out(r)[0]) for r in rows], [max(len(t.ids) for t in r) for r in rows]
     return [rows[i] for i in sorted({int(np.argmin(length)), int(np.argmax(length)), int(np.argmax(longest))})]
 
-# %% ../nbs/api/42_evaluation.ipynb #f201d06d
+# %% ../nbs/api/42_evaluation.ipynb #a92bfccb
 def _choose(model, rows, steps, blocks):
     "The quickest `_Forwards` that gives for `rows` of texts what plain forwards give, and the rows as it takes them"
     if model.get_output_embeddings() is None: raise ValueError(f"{type(model).__name__} has no head. Load the model with it: AutoModelForCausalLM.")
@@ -255,7 +254,7 @@ def _choose(model, rows, steps, blocks):
         except Exception: pass  # whatever the reason, this model does not allow it
     return _Forwards(model, blocks, 0, False, False), single
 
-# %% ../nbs/api/42_evaluation.ipynb #e6dd400e
+# %% ../nbs/api/42_evaluation.ipynb #9a1ac378
 def _batches(lengths, size, tokens):
     "Numbers of the rows that go together: of like length, `size` of them or, where None, as many as make about `tokens`"
     order, found = np.argsort(lengths, kind="stable")[::-1], []
@@ -272,7 +271,7 @@ def _chunks(steps, size):
     for i, s in enumerate(steps): groups.setdefault((s.vector.layers, s.vector.hook), []).append(i)
     return [g[i:i + size] for g in groups.values() for i in range(0, len(g), size)]
 
-# %% ../nbs/api/42_evaluation.ipynb #4529d12b
+# %% ../nbs/api/42_evaluation.ipynb #212aabd7
 def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, progress=False):
     "For each batch of `rows`: their numbers, the numbers of some of the `steps` (none: not steered), logits (steps, wanted positions, tokens)"
     tokens = min(most, 512 if forwards.model.get_input_embeddings().weight.device.type == "cpu" else 16384)
@@ -285,14 +284,14 @@ def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, pro
             these = [steps[i] for i in chunk]
             yield batch, chunk, forwards.logits(inputs, where, below, _deltas(these), these[0].vector.hook, some)
 
-# %% ../nbs/api/42_evaluation.ipynb #35556f95
+# %% ../nbs/api/42_evaluation.ipynb #efac9762
 def _log_odds(logits, questions, columns):
     "Log-odds (steps, questions) of the positive against the negative tokens, from the `logits` of the tokens `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
     side = lambda q, which: logits[:, q, [at[t] for t in which]].logsumexp(-1)
     return torch.stack([side(i, q.positive) - side(i, q.negative) for i, q in enumerate(questions)], 1).double().cpu().numpy()
 
-# %% ../nbs/api/42_evaluation.ipynb #268f0d71
+# %% ../nbs/api/42_evaluation.ipynb #75721e21
 def _item_values(model, questions, steps, batch_size, progress, blocks):
     "Log-odds and probability (1 + steps, items), not steered and by each of `steps`; and how they were computed"
     rows = [tuple(_Text(q.ids, [len(q.ids) - 1]) for q in group) for _, group in groupby(questions, lambda q: q.item)]
@@ -309,7 +308,7 @@ def _item_values(model, questions, steps, batch_size, progress, blocks):
     mean /= mean.sum(0)
     return odds @ mean, (1/(1 + np.exp(-odds))) @ mean, str(forwards)
 
-# %% ../nbs/api/42_evaluation.ipynb #74dd8c82
+# %% ../nbs/api/42_evaluation.ipynb #a375b756
 def _text_values(model, sequences, steps, batch_size, progress, blocks):
     "Mean negative log-likelihood of a token (1 + steps,), and mean KL (steps,) of the next token's distribution from that of the model not steered"
     loss, kl, n = np.zeros(1 + len(steps)), np.zeros(len(steps)), sum(len(s) - 1 for s in sequences)
@@ -326,7 +325,7 @@ def _text_values(model, sequences, steps, batch_size, progress, blocks):
             if chunk: kl[chunk] += (total - torch.linalg.vecdot(logits, p) - entropy).sum(-1).double().cpu().numpy()
     return loss/n, np.maximum(kl, 0)/n
 
-# %% ../nbs/api/42_evaluation.ipynb #35f0f4a1
+# %% ../nbs/api/42_evaluation.ipynb #8cde5010
 def _texts(tokenizer, texts, model):
     "Token ids of neutral `texts`"
     texts = NEUTRAL_TEXTS if texts is None else list(texts)
@@ -346,7 +345,7 @@ def perplexity(
     "The perplexity of `texts`: the exponential of the mean negative log-likelihood of a token"
     return float(np.exp(_text_values(model, _texts(tokenizer, texts, model), [], batch_size, False, blocks)[0][0]))
 
-# %% ../nbs/api/42_evaluation.ipynb #d38db221
+# %% ../nbs/api/42_evaluation.ipynb #e8fd0610
 def random_vectors(
     vector, # a SteeringVector
     n=20, # how many
@@ -360,7 +359,7 @@ def random_vectors(
                        position=None, report={"random_state": random_state, "number": i})
     return [one(i) for i in range(n)]
 
-# %% ../nbs/api/42_evaluation.ipynb #6dd214b5
+# %% ../nbs/api/42_evaluation.ipynb #f74edb28
 class Estimate(NamedTuple):
     "A value and its 95% interval over resampled items"
     value: float
@@ -378,7 +377,7 @@ def _resamples(n, times=2000):
 
 def _estimate(value, draws): return Estimate(float(value), *map(float, np.quantile(draws, [.025, .975])))
 
-# %% ../nbs/api/42_evaluation.ipynb #76e99712
+# %% ../nbs/api/42_evaluation.ipynb #006d4993
 @dataclass(frozen=True, repr=False, eq=False)
 class SteeringCurve(Result):
     "What a steering vector, and each of its controls, does to some items and to neutral text, at each multiplier"
@@ -386,6 +385,7 @@ class SteeringCurve(Result):
     layers: tuple # where the vector is added
     multipliers: tuple # ascending, with 0
     names: tuple # (name, number) of each vector; the first is ("vector", 0)
+    origins: tuple # the name of the model that each vector was found in
     floors: tuple # names of the controls that say what chance gives
     log_odds: np.ndarray # of each item (vectors, items, multipliers)
     probability: np.ndarray # of the matching answer, or of the positive words among both sets (vectors, items, multipliers)
@@ -411,7 +411,7 @@ class SteeringCurve(Result):
         return pd.DataFrame({"name": np.array([n for n, _ in self.names], object)[v], "number": np.array([k for _, k in self.names])[v],
                              "multiplier": np.array(self.multipliers)[m], "ratio": self.ratio.ravel(), "kl": self.kl.ravel()})
 
-# %% ../nbs/api/42_evaluation.ipynb #20dfd108
+# %% ../nbs/api/42_evaluation.ipynb #348e5713
 def _counted(names):
     "The `names` of vectors in words, with how many there are of each"
     counts = pd.Series([n for n, _ in names]).value_counts(sort=False)
@@ -420,7 +420,7 @@ def _counted(names):
 
 def _span(multipliers): return f"{number(float(multipliers[0]))} to {number(float(multipliers[-1]))}" if len(multipliers) > 1 else "0 alone"
 
-# %% ../nbs/api/42_evaluation.ipynb #e5b8b423
+# %% ../nbs/api/42_evaluation.ipynb #bde618a4
 def _usable(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     name="vector", # which vector
@@ -432,7 +432,7 @@ def _usable(self,
 
 SteeringCurve.usable = _usable
 
-# %% ../nbs/api/42_evaluation.ipynb #9958713d
+# %% ../nbs/api/42_evaluation.ipynb #219189ff
 def _range_of(curve, names, max_ratio):
     "The multipliers at which none of the vectors called `names` costs too much; the controls that say what chance gives may"
     return [m for m in curve.multipliers if all(m in curve.usable(max_ratio, n) for n in names if n not in curve.floors)]
@@ -447,7 +447,7 @@ def _change(self,
 
 SteeringCurve.change = _change
 
-# %% ../nbs/api/42_evaluation.ipynb #bcb95fdd
+# %% ../nbs/api/42_evaluation.ipynb #b70472cf
 def _item_slopes(curve, at, multipliers):
     "For each item, least squares through its unsteered value over `multipliers`: what a unit adds to the log-odds; NaN where there is none but 0"
     m = np.where(np.isin(curve.multipliers, multipliers), curve.multipliers, 0.)
@@ -465,7 +465,7 @@ def _slope(self,
 
 SteeringCurve.slope = _slope
 
-# %% ../nbs/api/42_evaluation.ipynb #029c0205
+# %% ../nbs/api/42_evaluation.ipynb #eb03cea1
 def _slopes(self,
     max_ratio=1.2, # how many times as much neutral text may cost, for the vector, and for the named ones of which there is one
 ) -> pd.DataFrame: # a row for each vector: name, number, slope, low, high
@@ -480,7 +480,7 @@ def _floor(curve, max_ratio):
     over = curve.usable(max_ratio)
     return np.array([_item_slopes(curve, i, over).mean() for i, (name, _) in enumerate(curve.names) if name in curve.floors])
 
-# %% ../nbs/api/42_evaluation.ipynb #8187b03d
+# %% ../nbs/api/42_evaluation.ipynb #303633a5
 def _effect(self):
     "The slope as a share of the native vector's, over the multipliers that both can use; items are resampled for both together"
     at, over = self._at("native"), _range_of(self, ["vector", "native"], 1.2)
@@ -490,7 +490,7 @@ def _effect(self):
 
 SteeringCurve.effect = property(_effect)
 
-# %% ../nbs/api/42_evaluation.ipynb #b6eacd2c
+# %% ../nbs/api/42_evaluation.ipynb #5db1dc64
 def _at_cost(self,
     kl=.05, # the mean divergence of the next token's distribution from that of the model not steered
     sign=1, # 1 for positive multipliers, -1 for negative
@@ -507,99 +507,92 @@ def _at_cost(self,
 
 SteeringCurve.at_cost = _at_cost
 
-# %% ../nbs/api/42_evaluation.ipynb #10acefee
+# %% ../nbs/api/42_evaluation.ipynb #88eb059b
 def _judge(self,
     max_ratio=1.2, # how many times as much neutral text may cost
     broken_ratio=2., # from where on the model counts as broken
     quantile=.95, # of the controls' slopes, that the slope has to pass
     min_controls=20, # how many controls are wanted
-) -> str: # begins with "works", "breaks the model", "does nothing" or "undecided"
+) -> str: # begins with "works:", "breaks the model:", "does nothing:" or "undecided:"
     "Whether the vector works, in words"
     floor, n = self._floor(max_ratio), self.log_odds.shape[1]
-    if n < 5: return f"undecided: too few items for an interval ({n}); 5 are the least, 50 are good"
+    if n < 5: return f"undecided: too few items for an interval ({n}). 5 are the least, 50 are good."
     if len(floor) < min_controls:
-        return (f"undecided: too few controls to say what chance gives ({len(floor)}); at least {min_controls} are wanted, "
-                "e.g. controls={'random': random_vectors(vector)}")
+        return (f"undecided: too few controls to say what chance gives ({len(floor)}). At least {min_controls} are wanted, "
+                "e.g. controls={'random': random_vectors(vector)}.")
     slope, bar, usable = self.slope(max_ratio=max_ratio), np.quantile(floor, quantile), self.usable(max_ratio)
-    why = _reasons(self, slope, bar, len(floor), usable, max_ratio, quantile)
+    why = _reasons(slope, bar, len(floor), usable, max_ratio, quantile)
     if slope.low > 0 and slope.value > bar: return f"works: {why}"
     return f"breaks the model: {_break(self, broken_ratio)}{why}" if self.ratio[0].max() > broken_ratio else f"does nothing: {why}"
 
 SteeringCurve.judge, SteeringCurve._floor = _judge, _floor
 SteeringCurve.verdict = property(_judge)
 
-# %% ../nbs/api/42_evaluation.ipynb #f46b8a20
-def _reasons(curve, slope, bar, n, usable, max_ratio, quantile):
-    "The numbers behind a verdict, in words"
-    if len(usable) == 1: return f"no multiplier but 0 costs at most {max_ratio} times as much: try smaller ones, see multiplier_range"
-    where = "" if slope.low > 0 else " (the other way)" if slope.high < 0 else " (it may be none)"
-    chance = f"{'more' if slope.value > bar else 'not more'} than the {quantile:.0%} quantile of {n} controls, {number(float(bar))}"
-    return f"a unit of multiplier adds {slope} to the log-odds{where}, {chance}, where neutral text costs at most {max_ratio} times as much ({_span(usable)})"
+# %% ../nbs/api/42_evaluation.ipynb #511451d5
+def _reasons(slope, bar, n, usable, max_ratio, quantile):
+    "The numbers behind a verdict, in sentences"
+    if len(usable) == 1: return f"no multiplier but 0 costs at most {max_ratio} times as much. Try smaller ones, see multiplier_range."
+    way = ("moves the log-odds the other way" if slope.high < 0 else "may not move the log-odds at all" if slope.low <= 0 else
+           f"moves the log-odds up, {'and more' if slope.value > bar else 'but not more'} than chance does")
+    return (f"it {way}. A unit of multiplier adds {slope} to them. Of {n} controls {quantile:.0%} add less than {number(float(bar))}. "
+            f"Measured where neutral text costs at most {max_ratio} times as much (multipliers {_span(usable)}).")
 
 
 def _break(curve, broken_ratio):
     "Where the vector breaks the model, in words"
     m = min((m for m, r in zip(curve.multipliers, curve.ratio[0]) if r > broken_ratio), key=abs)
-    return f"at multiplier {number(float(m))} neutral text costs {number(float(curve.ratio[0][curve.multipliers.index(m)]))} times as much; short of that, "
+    return f"at multiplier {number(float(m))} neutral text costs {number(float(curve.ratio[0][curve.multipliers.index(m)]))} times as much. Short of that, "
 
-# %% ../nbs/api/42_evaluation.ipynb #856c510c
+# %% ../nbs/api/42_evaluation.ipynb #8bf8a7cf
+SteeringCurve.outcome = property(lambda self: self.verdict.partition(":")[0], doc='"works", "breaks the model", "does nothing" or "undecided"')
+
 def _numbers(self):
     "What a reader wants to see of it"
     native = {"native_slope": str(self.slope("native")), "effect": str(self.effect)} if ("native", 0) in self.names else {}
+    floor = self._floor(1.2)
+    chance = {"chance": f"95% below {number(float(np.quantile(floor, .95)))}"} if len(floor) else {}
     return {"model": self.model, "layers": self.layers, "items": self.log_odds.shape[1], "controls": ", ".join(_counted(self.names[1:])) or "none",
-            "multipliers": _span(self.multipliers), "usable": _span(self.usable()), "slope": str(self.slope()), **native, "verdict": self.verdict}
+            "multipliers": _span(self.multipliers), "usable": _span(self.usable()), "slope": str(self.slope()), **chance, **native,
+            "verdict": self.verdict if self.outcome == "undecided" else self.outcome}
 
 SteeringCurve.numbers = _numbers
 
-# %% ../nbs/api/42_evaluation.ipynb #0b446a34
+# %% ../nbs/api/42_evaluation.ipynb #865f2b6b
 def _bands(curve, measure):
     "For the vector and each named control of which there is one, the mean change of `measure` with its interval, and cost, at each multiplier"
     change, rows = curve.change(measure), []
     for i, (name, _) in enumerate(curve.names):
         if name in curve.floors: continue
         low, high = np.quantile(_resamples(change.shape[1]) @ change[i], [.025, .975], axis=0)
-        rows += zip([name]*len(low), curve.multipliers, change[i].mean(0), low, high, curve.ratio[i], curve.kl[i])
-    return pd.DataFrame(rows, columns=["name", "multiplier", "change", "low", "high", "ratio", "kl"])
+        rows += zip([name]*len(low), [curve.origins[i]]*len(low), curve.multipliers, change[i].mean(0), low, high, curve.ratio[i], curve.kl[i])
+    return pd.DataFrame(rows, columns=["name", "found in", "multiplier", "change", "low", "high", "ratio", "kl"])
 
 
 def _chance(curve, measure):
     "What 90% of the controls that say what chance gives do, at each multiplier"
     at = [i for i, (name, _) in enumerate(curve.names) if name in curve.floors]
     found = np.quantile(curve.change(measure)[at].mean(1), [.05, .95], axis=0), np.quantile(curve.ratio[at], [.05, .95], axis=0)
-    return pd.DataFrame(np.vstack([curve.multipliers, *found]).T, columns=["multiplier", "low", "high", "ratio_low", "ratio_high"])
+    return pd.DataFrame(np.vstack([curve.multipliers, *found]).T, columns=["multiplier", "chance_low", "chance_high", "chance_ratio_low", "chance_ratio_high"])
 
-# %% ../nbs/api/42_evaluation.ipynb #0f75cab2
-def _panel(frame, band, y, ends, band_ends, title, scale, height):
-    "Lines for the names in `frame`, with a band between `ends` where there is one, over the grey `band` of chance"
-    x, names = alt.X("multiplier:Q", title="multiplier", scale=alt.Scale(nice=False)), list(dict.fromkeys(frame["name"]))
-    axis = lambda column: alt.Y(f"{column}:Q", title=title, scale=scale)
-    color = alt.Color("name:N", title=None, sort=names, scale=alt.Scale(domain=names, range=COLORS))
-    lines = alt.Chart(frame).encode(x=x, color=color)
-    layers = [alt.Chart(band).mark_area(color=NEUTRAL, opacity=.4).encode(x=x, y=axis(band_ends[0]), y2=band_ends[1])] if band is not None else []
-    if ends: layers.append(lines.mark_area(opacity=.2).encode(y=axis(ends[0]), y2=ends[1]))
-    tooltip = ["name:N", "multiplier:Q", *(alt.Tooltip(f"{c}:Q", format=".3~g") for c in ("change", "low", "high", "ratio", "kl"))]
-    layers.append(lines.mark_line(point=True).encode(y=axis(y), strokeDash=alt.StrokeDash("name:N", title=None, sort=names, scale=alt.Scale(domain=names)), tooltip=tooltip))
-    return alt.layer(*layers).properties(width=420, height=height)
-
-# %% ../nbs/api/42_evaluation.ipynb #ca5a226b
+# %% ../nbs/api/42_evaluation.ipynb #0ae67126
 def _chart(self,
     measure="log_odds", # or "probability"
     max_ratio=1.2, # the cost to mark
-) -> alt.VConcatChart: # the change above, the cost below
+    title=None, # what is seen; model, layer and outcome where None
+): # -> altair chart: the change above, the cost below
     "The mean change over items with its interval; grey is what 90% of the controls do; below, what it costs"
-    frame, band = _bands(self, measure).round(5), _chance(self, measure).round(5) if self.floors else None
-    words = {"log_odds": "change of log-odds", "probability": "change of probability"}[measure]
-    above = _panel(frame, band, "change", ("low", "high"), ("low", "high"), words, alt.Scale(), 240)
-    ends = [float(min(.95, self.ratio.min())), float(max(1.1*max_ratio, self.ratio.max()))]
-    below = _panel(frame, band, "ratio", None, ("ratio_low", "ratio_high"), "perplexity, times", alt.Scale(type="log", domain=ends, nice=False), 90)
-    limit = alt.Chart(pd.DataFrame({"ratio": [max_ratio]})).mark_rule(strokeDash=[4, 3]).encode(y="ratio:Q")
-    title = [f"{self.model}, layer {', '.join(map(str, self.layers))}: {self.verdict.partition(':')[0]}",
-             f"mean of {self.log_odds.shape[1]} items" + (f"; grey: 90% of {len(self._floor(max_ratio))} controls" if self.floors else "")]
-    return alt.vconcat(above, below + limit, title=alt.TitleParams(title[0], subtitle=title[1], anchor="start"), description=" ".join(title))
+    frame, null = _bands(self, measure), {}
+    if self.floors: frame, null = frame.merge(_chance(self, measure)), {"null_low": "chance_low", "null_high": "chance_high"}
+    line = partial(line_chart, frame, "multiplier", name="name", x_title="multiplier", points=True, model="found in", also=["found in", "change", "low", "high", "ratio", "kl"])
+    above = line(y="change", y_title=f"change of {measure.replace('_odds', '-odds')}", low="low", high="high", **null)
+    ends = float(min(.95, self.ratio.min())), float(max(1.1*max_ratio, self.ratio.max()))
+    below = line(y="ratio", y_title="perplexity, times", log=True, domain=ends, threshold=max_ratio, height=90, **{k: v.replace("_", "_ratio_") for k, v in null.items()})
+    seen = f"mean of {self.log_odds.shape[1]} items" + (f"; grey: 90% of {len(self._floor(max_ratio))} controls" if self.floors else "")
+    return stacked_chart([above, below], [title or f"{self.model}, layer {', '.join(map(str, self.layers))}: {self.outcome}", seen])
 
 SteeringCurve.chart = _chart
 
-# %% ../nbs/api/42_evaluation.ipynb #86e705d4
+# %% ../nbs/api/42_evaluation.ipynb #d10fab04
 MULTIPLIERS = (-2., -1.5, -1., -.5, 0., .5, 1., 1.5, 2.)
 
 def _check_multipliers(multipliers):
@@ -609,7 +602,7 @@ def _check_multipliers(multipliers):
         raise ValueError(f"multipliers are numbers, 0 among them, to compare with the model not steered; {tuple(multipliers)} came.")
     return tuple(found)
 
-# %% ../nbs/api/42_evaluation.ipynb #ea51b091
+# %% ../nbs/api/42_evaluation.ipynb #e1cd24f8
 def _check_vectors(model, vector, controls, layers, blocks):
     "Each vector as (name, number) -> the vector cut to `layers`, and the names of the floors"
     controls = controls or {}
@@ -630,13 +623,18 @@ def _cut(vector, layers):
     if odd := [l for l in layers if l not in vector]: raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, vector.layers))}.")
     return replace(vector, directions={l: vector[l] for l in layers})
 
-# %% ../nbs/api/42_evaluation.ipynb #901517d6
+# %% ../nbs/api/42_evaluation.ipynb #e6f58f85
+def _origin(vector, model):
+    "The name of the model in which `vector` was found, before it was moved; `model` where it does not say"
+    return vector.report.get("moved", {}).get("source") or vector.model or model
+
+
 def _unsteered_in(values, vectors, multipliers):
     "`values` (1 + steps, ...), the first not steered, as (vectors, ..., multipliers)"
     zero, steered = multipliers.index(0), values[1:].reshape(vectors, len(multipliers) - 1, *values.shape[1:])
     return np.moveaxis(np.insert(steered, zero, values[0], axis=1), 1, -1)
 
-# %% ../nbs/api/42_evaluation.ipynb #42b45f00
+# %% ../nbs/api/42_evaluation.ipynb #9bce7beb
 def steering_curve(
     model, # a loaded causal language model of transformers
     tokenizer, # its tokenizer
@@ -660,10 +658,11 @@ def steering_curve(
     odds, probability, how = _item_values(model, questions, steps, batch_size, progress, blocks)
     loss, kl = _text_values(model, sequences, steps, batch_size, progress, blocks)
     shaped = lambda values: _unsteered_in(values, len(vectors), multipliers)
-    return SteeringCurve(Path(getattr(model, "name_or_path", "")).name or type(model).__name__, vectors["vector", 0].layers, multipliers, tuple(vectors), floors, shaped(odds),
+    name = Path(getattr(model, "name_or_path", "")).name or type(model).__name__
+    return SteeringCurve(name, vectors["vector", 0].layers, multipliers, tuple(vectors), tuple(_origin(v, name) for v in vectors.values()), floors, shaped(odds),
                          shaped(probability), np.exp(shaped(loss - loss[0])), shaped(np.append(0, kl)), float(np.exp(loss[0])), {"forwards": how, **report})
 
-# %% ../nbs/api/42_evaluation.ipynb #3b6338bf
+# %% ../nbs/api/42_evaluation.ipynb #ad510522
 def multiplier_range(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -688,7 +687,7 @@ def multiplier_range(
     top = sizes[-1] if k == len(sizes) else [sizes[k-1], *finer][fits(finer)]
     return tuple(float(m) for m in np.linspace(-top, top, n))
 
-# %% ../nbs/api/42_evaluation.ipynb #52163f99
+# %% ../nbs/api/42_evaluation.ipynb #b942f01c
 @dataclass(frozen=True, repr=False, eq=False)
 class LayerSweep(Result):
     "What a vector does at each of some layers alone, and what it costs"
@@ -710,7 +709,7 @@ class LayerSweep(Result):
         "What a reader wants to see of it"
         return {"model": self.model, "layers": tuple(c.layers[0] for c in self.curves), "multipliers": _span(self.curves[0].multipliers), "answer": self.answer()}
 
-# %% ../nbs/api/42_evaluation.ipynb #6c56cf90
+# %% ../nbs/api/42_evaluation.ipynb #812de8eb
 def _answer(self,
     max_ratio=1.2, # how many times as much neutral text may cost
 ) -> str: # a sentence
@@ -723,7 +722,7 @@ def _answer(self,
 
 LayerSweep.answer = _answer
 
-# %% ../nbs/api/42_evaluation.ipynb #4aa00812
+# %% ../nbs/api/42_evaluation.ipynb #f9ac74c1
 def layer_sweep(
     model, # a loaded causal language model
     tokenizer, # its tokenizer
@@ -743,19 +742,14 @@ def layer_sweep(
     curves = tuple(curve(l) for l in tqdm(layers, desc="layers", leave=False, disable=not progress or len(layers) == 1))
     return LayerSweep(curves[0].model, curves)
 
-# %% ../nbs/api/42_evaluation.ipynb #c5f24602
+# %% ../nbs/api/42_evaluation.ipynb #01f84383
 def _heat_map(self,
     max_ratio=1.2, # where neutral text costs more than this, cells are crossed out
-) -> alt.LayerChart: # a cell for each layer and multiplier
+): # -> altair chart: a cell for each layer and multiplier
     "The change of the mean log-odds at each layer and multiplier; crossed out is what costs too much"
-    frame = self.to_frame().round(4)
-    most = float(frame["change"].abs().max()) or 1.
-    base = alt.Chart(frame, width=32*frame["multiplier"].nunique(), height=22*len(self.curves)).encode(
-        x=alt.X("multiplier:O", title="multiplier", axis=alt.Axis(labelAngle=0)), y=alt.Y("layer:O", title="layer", sort="descending"))
-    tooltip = ["layer:O", "multiplier:O", *(alt.Tooltip(f"{c}:Q", format=".3~g") for c in ("change", "low", "high", "probability", "ratio", "kl"))]
-    cells = base.mark_rect().encode(color=alt.Color("change:Q", title="change of log-odds", scale=alt.Scale(scheme="blueorange", domain=[-most, most])), tooltip=tooltip)
-    crosses = base.transform_filter(alt.datum.ratio > max_ratio).mark_text(text="×", fontSize=13).encode(tooltip=tooltip)
+    frame = self.to_frame().assign(dear=lambda f: f["ratio"] > max_ratio)
     title = f"{self.model}: {self.answer(max_ratio)}".partition(": log-odds")[0]
-    return alt.layer(cells, crosses).properties(title=alt.TitleParams(title, subtitle=f"× costs more than {max_ratio} times the perplexity", anchor="start"), description=title)
+    return changes_chart(frame, "multiplier", "layer", "change", "dear", "multiplier", "layer", [title, f"× costs more than {max_ratio} times the perplexity"],
+                         "change of log-odds", ["low", "high", "probability", "ratio", "kl"])
 
 LayerSweep.chart = _heat_map
