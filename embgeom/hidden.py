@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['PASSAGES', 'MIN_TEXTS', 'paired_positions', 'layer_pairs', 'HiddenAlignment', 'hidden_alignment']
 
-# %% ../nbs/api/41_hidden.ipynb #37dfecd3
+# %% ../nbs/api/41_hidden.ipynb #195bd7b6
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import torch
@@ -20,11 +19,11 @@ from tqdm.auto import tqdm
 
 from .blocks import row_blocks
 from .linalg import second_moments, unit_rows
-from .plots import COLORS, NEUTRAL
+from .plots import line_chart
 from .results import Result
 from .steering import final_norm, find_blocks, hidden_states
 
-# %% ../nbs/api/41_hidden.ipynb #40d8737a
+# %% ../nbs/api/41_hidden.ipynb #b17ee85c
 PASSAGES = (
     'The road climbed slowly out of the village, past the church and the last of the farms. At the top we sat down on a wall to rest, and looked back at the smoke that rose from the chimneys.',
     'My aunt kept her letters in a wooden box under the bed. When she died we read them one by one, and learned that she had once meant to go to America with a man whom nobody remembered.',
@@ -64,14 +63,14 @@ PASSAGES = (
     'It was quite dark when they reached the inn. A woman with a lamp came out, looked at their boots, and told them that there was soup, that there was one bed, and that the horse would have to wait.',
 )
 
-# %% ../nbs/api/41_hidden.ipynb #c02ec684
+# %% ../nbs/api/41_hidden.ipynb #95f2e09d
 def _read_text(text, tokenizer):
     "The ids of `text`, and at which position which character is reached: {end: position}"
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ends = {end: i for i, (start, end) in enumerate(read["offset_mapping"]) if i and end > start}
     return read["input_ids"], ends
 
-# %% ../nbs/api/41_hidden.ipynb #364d8b4d
+# %% ../nbs/api/41_hidden.ipynb #cd595721
 def paired_positions(
     text, # what both read
     tokenizers, # the source's and the target's
@@ -90,7 +89,7 @@ def _check_fast(tokenizer):
         raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does not say where its tokens lie in the text "
                          "(return_offsets_mapping); positions cannot be paired. Load the fast one: AutoTokenizer.from_pretrained(..., use_fast=True).")
 
-# %% ../nbs/api/41_hidden.ipynb #aabd2e8e
+# %% ../nbs/api/41_hidden.ipynb #51ebd1ef
 MIN_TEXTS = 10 # fewer texts than this give no standard error worth the name
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class _Reading:
     @property
     def lengths(self): return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
 
-# %% ../nbs/api/41_hidden.ipynb #be7df567
+# %% ../nbs/api/41_hidden.ipynb #eb006f4a
 def _check_texts(texts):
     "`texts` as a list of strings"
     texts = [texts] if isinstance(texts, str) else list(texts)
@@ -127,7 +126,7 @@ def _pair_texts(texts, tokenizers):
     positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1))
     return _Reading(ids, positions, np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept]))
 
-# %% ../nbs/api/41_hidden.ipynb #b1760df5
+# %% ../nbs/api/41_hidden.ipynb #c19ecc35
 def _read_states(model, ids, positions, layers, batch_size, progress=False):
     "layer -> states (n, d) behind each of `layers`, at `positions` of the texts `ids`, in float32; behind -1 are the token embeddings"
     wanted = sorted(set(layers) - {-1})
@@ -150,7 +149,7 @@ def _normed(norm, states, block=4096):
     where = next(norm.module.parameters(), states)
     with torch.no_grad(): return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu() for b in row_blocks(len(states), block)])
 
-# %% ../nbs/api/41_hidden.ipynb #90f5c819
+# %% ../nbs/api/41_hidden.ipynb #641708b4
 def layer_pairs(
     n_source, # blocks of the source
     n_target, # blocks of the target
@@ -160,7 +159,7 @@ def layer_pairs(
     at = lambda i, n: (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
     return [(at(i, n_source), at(i, n_target)) for i in range(few)]
 
-# %% ../nbs/api/41_hidden.ipynb #bda7bb79
+# %% ../nbs/api/41_hidden.ipynb #37992f47
 def _check_layers(layers, n_source, n_target):
     "`layers` as a list of pairs of layers that there are; the embeddings, and blocks by relative depth, where None"
     if layers is None: return [(-1, -1), *layer_pairs(n_source, n_target)]
@@ -171,7 +170,7 @@ def _check_layers(layers, n_source, n_target):
         raise ValueError(f"The source has blocks 0 to {n_source - 1} and the target 0 to {n_target - 1}, and -1 stands for the embeddings; layers asks for {odd[0]}.")
     return sorted(pairs)
 
-# %% ../nbs/api/41_hidden.ipynb #3bf69b1a
+# %% ../nbs/api/41_hidden.ipynb #ec67cac2
 def _law_matrices(mapping, laws, d_source, d_target, device=None):
     "{law: matrix (d_source, d_target)} of `mapping`"
     wanted = f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of {d_target} (the target's)"
@@ -193,7 +192,7 @@ def _check_mapping(mapping, laws):
     if odd := [law for law in laws if law not in mapping.laws]: raise ValueError(f"The mapping has the laws {', '.join(mapping.laws)}; {odd[0]!r} was asked for.")
     return laws
 
-# %% ../nbs/api/41_hidden.ipynb #9370daf6
+# %% ../nbs/api/41_hidden.ipynb #2e2b3b30
 @dataclass(frozen=True)
 class _Sums:
     "Sums over n positions of xx', xy', |y|^2, x and y"
@@ -219,7 +218,7 @@ class _Sums:
         return _Sums(self.n, self.xx - torch.outer(self.x, p) - torch.outer(p, self.x - self.n*p), self.xy - torch.outer(self.x, q) - torch.outer(p, self.y - self.n*q),
                      self.yy - (2*self.y - self.n*q) @ q, self.x - self.n*p, self.y - self.n*q)
 
-# %% ../nbs/api/41_hidden.ipynb #439ea2bf
+# %% ../nbs/api/41_hidden.ipynb #78db3dc1
 def _loss(W, sums):
     "The sum of |y - xW|^2"
     return sums.yy - 2*(W*sums.xy).sum() + (W*(sums.xx @ W)).sum()
@@ -242,7 +241,7 @@ def _rotation(sums):
     u, _, v = torch.linalg.svd(sums.xy, full_matrices=False)
     return u @ v * _scale(u @ v, sums)
 
-# %% ../nbs/api/41_hidden.ipynb #674703be
+# %% ../nbs/api/41_hidden.ipynb #e8d327f9
 def _best_alpha(train, held, alphas):
     "That of `alphas` whose map, fitted on `train` without `held`, does best on `held`"
     if len(alphas) == 1: return alphas[0]
@@ -260,7 +259,7 @@ def _fold_maps(folds, own, laws, alphas):
     states = {"ridge on states": (_ridge(about, alpha), 1.), "rotation on states": (_rotation(about), 1.)}
     return train.means, {law: (W, _scale(W, about)) for law, W in laws.items()} | states
 
-# %% ../nbs/api/41_hidden.ipynb #7989f6d3
+# %% ../nbs/api/41_hidden.ipynb #6831d556
 def _cosines(z, y):
     "The cosine of each row of `z` with that of `y` (n,)"
     return torch.nn.functional.cosine_similarity(z, y, dim=1, eps=1e-300)
@@ -272,14 +271,14 @@ def _unpaired(u, v):
     a, b = u - p, v - q
     return float(p @ q), float(((a.T @ a)*(b.T @ b)).sum()/(n - 1))**.5/n
 
-# %% ../nbs/api/41_hidden.ipynb #cc290086
+# %% ../nbs/api/41_hidden.ipynb #db7e0d2e
 def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
     left = (t.sum() - t)/(b.sum() - b)
     return t.sum()/b.sum(), float(np.sqrt((len(t) - 1)/len(t) * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/41_hidden.ipynb #a75390f4
+# %% ../nbs/api/41_hidden.ipynb #8fc64fb4
 @dataclass(frozen=True)
 class _Layer:
     "The states of one pair of layers, and of each fold the means and maps found on the others"
@@ -301,7 +300,7 @@ class _Layer:
         for f, maps in enumerate(self.maps): out[self.fold == f] = x[self.fold == f] @ maps[name][0]
         return out, out.new_tensor([maps[name][1] for maps in self.maps])[self.fold][:, None]
 
-# %% ../nbs/api/41_hidden.ipynb #b6841d16
+# %% ../nbs/api/41_hidden.ipynb #a1b66695
 def _fit_layer(x, y, text, fold, laws, alphas):
     "The `_Layer` of the states `x` and `y`, whose positions are in the fold `fold`"
     x, y = x.double(), y.double()
@@ -309,7 +308,7 @@ def _fit_layer(x, y, text, fold, laws, alphas):
     means, maps = zip(*(_fold_maps(sums, f, laws, alphas) for f in range(len(sums))))
     return _Layer(x, y, text, fold, list(means), list(maps))
 
-# %% ../nbs/api/41_hidden.ipynb #50e4fe46
+# %% ../nbs/api/41_hidden.ipynb #7caf821a
 def _measure(layer, name, law=None):
     "The figures of the map `name`, whose matrix is `law` if it is a law"
     (z, scale), y = layer.carried(name), layer.centered[1]
@@ -322,7 +321,7 @@ def _measure(layer, name, law=None):
                 cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(layer.y).mean(0)), cosine_centered=mean, stderr=stderr,
                 null=null, null_std=null_std, r2=1 - loss, r2_stderr=r2_stderr)
 
-# %% ../nbs/api/41_hidden.ipynb #6c71351b
+# %% ../nbs/api/41_hidden.ipynb #0b538ae4
 def _shuffled(layer, matrices):
     "Mean and spread of the centred cosine over `matrices` that were fitted on shuffled tokens"
     if not matrices: return dict(shuffled=np.nan, shuffled_std=np.nan)
@@ -338,7 +337,7 @@ def _layer_rows(x, y, reading, fold, laws, nulls, alphas):
     rows = [_measure(layer, name, laws.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
     return [r | dict(first_direction=float(variance[-1]/variance.sum())) for r in rows]
 
-# %% ../nbs/api/41_hidden.ipynb #cf70ff8a
+# %% ../nbs/api/41_hidden.ipynb #cae561fb
 @dataclass(frozen=True, repr=False)
 class HiddenAlignment(Result):
     "How well maps carry hidden states from one model to another, layer by layer"
@@ -365,13 +364,13 @@ class HiddenAlignment(Result):
     @property
     def text(self): return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
 
-    def chart(self, value="cosine_centered") -> alt.FacetChart: # a panel before, and one after the final norm
-        "`value` by layer: a line for each map, chance as a band"
+    def chart(self, value="cosine_centered"): # -> altair chart: a panel before, and one after the final norm
+        "`value` by layer: a line for each map, in a shade of the source's colour for laws, of the target's for maps fitted on states; chance as a band"
         return _by_layer(self, value)
 
     def _repr_html_(self): return super()._repr_html_() + f"<p>{self.text.replace(chr(10), '<br>')}</p>"
 
-# %% ../nbs/api/41_hidden.ipynb #ea109855
+# %% ../nbs/api/41_hidden.ipynb #d14eb9cb
 def _chance(frame):
     "How far from `null` chance goes: the larger of the two spreads, with the error"
     return np.hypot(frame.stderr, frame[["null_std", "shuffled_std"]].max(axis=1))
@@ -396,46 +395,35 @@ def _verdict(result, norm, share, errors):
     own = blocks[blocks.law == law]
     above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
     close = above & (own.cosine_centered.to_numpy() >= share*ridge.cosine_centered[ridge.layer_target >= 0].to_numpy())
-    return (f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}. The law is above chance behind {_which(above)} blocks, "
-            f"and reaches {share:.0%} of the ridge map behind {_which(close)}.")
+    return (f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}. The law is above chance behind {_which(above, f'the {len(above)} blocks')}, "
+            f"and reaches {share:.0%} of the ridge map behind {_which(close, 'them')}.")
 
 
-def _which(there):
-    "Which of the layers, in words"
+def _which(there, blocks):
+    "Which of the `blocks`, in words"
     n, k = len(there), int(there.sum())
-    if k in (0, n): return f"{'all' if k else 'none'} of {n}"
-    return f"the last {k} of {n}" if there[-k:].all() else f"{k} of {n}"
+    if n == 1: return "the only block" if k else "no block"
+    if k in (0, n): return f"{'all' if k else 'none'} of {blocks}"
+    return f"the last {f'{k} ' if k > 1 else ''}of {blocks}" if there[-k:].all() else f"{k} of {blocks}"
 
-# %% ../nbs/api/41_hidden.ipynb #f6add79e
+# %% ../nbs/api/41_hidden.ipynb #11f77ebc
 def _by_layer(result, value):
     "The chart of `value` by depth"
     titles = {"cosine_centered": "cosine of centred states", "r2": "R², centred", "cosine": "cosine of states as they are"}
     if value not in titles: raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
-    frame = result.to_frame().assign(error=lambda f: f.r2_stderr if value == "r2" else f.stderr, panel=lambda f: f.norm + " the final norm")
-    spread = 2*_chance(frame) if value == "cosine_centered" else 0
-    frame = frame.assign(value=frame[value], low=frame[value] - 2*frame.error, high=frame[value] + 2*frame.error,
-                         null_low=frame.null - spread, null_high=frame.null + spread)
-    columns = ["layer_source", "layer_target", "depth", "panel", "law", "fitted_on", "value", "low", "high", "null_low", "null_high"]
-    names = [*result.laws, "ridge on states", "rotation on states"]
-    base = alt.Chart(frame[columns].round(4), width=270, height=240).encode(x=alt.X("depth:Q", title="share of the layers passed", axis=alt.Axis(format="%")))
-    return _drawn(base, names, [*COLORS[:len(result.laws)], "#000000", NEUTRAL], titles[value], value, result)
+    names, null = [*result.laws, "ridge on states", "rotation on states"], {}
+    frame = result.to_frame().sort_values("law", key=lambda law: law.map(names.index), kind="stable")
+    error = 2*(frame.r2_stderr if value == "r2" else frame.stderr)
+    frame = frame.assign(value=frame[value], low=frame[value] - error, high=frame[value] + error, panel=frame.norm + " the final norm", passed=100*frame.depth,
+                         model=np.where(frame.fitted_on == "states", result.target, result.source))
+    if value == "cosine_centered":
+        frame, null = frame.assign(null_low=frame.null - 2*_chance(frame), null_high=frame.null + 2*_chance(frame)), {"null_low": "null_low", "null_high": "null_high"}
+    title = [f"Hidden states of {result.source}, carried to {result.target}",
+             f"on states: the best that maps can do; {'grey: chance; ' if null else ''}bands: ± 2 errors"]
+    return line_chart(frame, "passed", "value", "law", "% of the layers passed", titles[value], title, "low", "high", points=True, width=270, model="model",
+                      panel="panel", also=["fitted_on", "layer_source", "layer_target", "low", "high"], **null)
 
-
-def _drawn(base, names, colors, title, value, result):
-    "Lines with errors, and chance, in two panels"
-    y = dict(type="quantitative", title=title)
-    color = alt.Color("law:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colors))
-    lines = base.mark_line(point=True).encode(y=alt.Y("value", **y), color=color, shape=alt.Shape("law:N", title=None, sort=names, scale=alt.Scale(domain=names)),
-        strokeDash=alt.StrokeDash("fitted_on:N", legend=None, scale=alt.Scale(domain=["unembeddings", "states"], range=[[1, 0], [5, 3]])),
-        tooltip=["law:N", "layer_source:Q", "layer_target:Q", alt.Tooltip("value:Q", format=".3f"), alt.Tooltip("low:Q", format=".3f"), alt.Tooltip("high:Q", format=".3f")])
-    errors = base.mark_rule().encode(y=alt.Y("low", **y), y2="high", color=color)
-    parts = [errors, lines]
-    if value == "cosine_centered": parts.insert(0, base.mark_area(opacity=.12, color="black").encode(y=alt.Y("min(null_low)", **y), y2="max(null_high)"))
-    text = [f"Carrying states from {result.source} to {result.target}"]
-    return alt.layer(*parts).facet(column=alt.Column("panel:N", sort="descending", title=None)).properties(
-        title=alt.TitleParams(text[0], subtitle="solid: laws fitted on unembeddings; dashed: fitted on states; rules: ± 2 errors; grey: chance", anchor="start"), description=text[0])
-
-# %% ../nbs/api/41_hidden.ipynb #b9b6f568
+# %% ../nbs/api/41_hidden.ipynb #3f8bbdb8
 def _name(model):
     "What to call a loaded `model`"
     return Path(getattr(model, "name_or_path", "") or type(model).__name__).name
@@ -465,7 +453,7 @@ def _check_ids(reading, models):
         longest, most = max(map(len, ids)), getattr(model.config, "max_position_embeddings", None)
         if most and longest > most: raise ValueError(f"The {name} reads at most {most} tokens at once, and a text has {longest}. Cut the texts into shorter passages.")
 
-# %% ../nbs/api/41_hidden.ipynb #bc2e3c1a
+# %% ../nbs/api/41_hidden.ipynb #eb2af8a6
 def _folds(text, n, random_state):
     "The fold of each position: the texts are dealt into `n` at random"
     count = text.max() + 1
@@ -479,7 +467,7 @@ def _check_norms(norms):
     if not norms or set(norms) - {"before", "after"}: raise ValueError(f"norms are 'before' and 'after' the final norm, or one of them; {norms!r} came.")
     return norms
 
-# %% ../nbs/api/41_hidden.ipynb #b0f319d2
+# %% ../nbs/api/41_hidden.ipynb #691e8b65
 def _mappings(mapping, null_mapping):
     "Both as one list, the mapping first"
     nulls = [] if null_mapping is None else list(null_mapping) if isinstance(null_mapping, (list, tuple)) else [null_mapping]
@@ -494,7 +482,7 @@ def _result(models, reading, pairs, laws, frame, n_target):
     frame = frame[first + [c for c in frame if c not in first]]
     return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), laws, frame)
 
-# %% ../nbs/api/41_hidden.ipynb #b9282424
+# %% ../nbs/api/41_hidden.ipynb #768988ab
 def hidden_alignment(
     source, # a loaded model, whose states are carried
     target, # a loaded model, to whose states they are carried
