@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Step', 'Explorer', 'TokenExplorer', 'LLEExplorer', 'GlobalExplorer', 'DimensionExplorer', 'SteeringExplorer']
 
-# %% ../nbs/api/51_explorers.ipynb #76292737
+# %% ../nbs/api/51_explorers.ipynb #552de4ba
 import html
 import re
 from base64 import b64encode
@@ -30,7 +30,7 @@ from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
 from .steering import extract_steering_vector, hidden_states
 
-# %% ../nbs/api/51_explorers.ipynb #a11eace4
+# %% ../nbs/api/51_explorers.ipynb #c033fe6b
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
@@ -44,13 +44,13 @@ class Step:
         formula = f'<p class="embgeom-formula">{self.formula}</p>' if self.formula else ""
         return f'<div class="embgeom-step"><p><strong>Step {number} of {of}: {self.title}.</strong> {self.text}</p>{formula}</div>'
 
-# %% ../nbs/api/51_explorers.ipynb #6d1451ce
+# %% ../nbs/api/51_explorers.ipynb #24ffad0f
 def _shown(chart):
     "The `outputs` of an Output widget that shows `chart`"
     data = {"text/html": chart_html(chart), "text/plain": f"<Chart: {chart.description}>"}
     return ({"output_type": "display_data", "data": data, "metadata": {}},)
 
-# %% ../nbs/api/51_explorers.ipynb #c2182c00
+# %% ../nbs/api/51_explorers.ipynb #4e34bbcf
 _STYLE = """<style>
 .embgeom-live.jupyter-widgets-disconnected { display: none !important }
 .embgeom-page { display: none !important }
@@ -65,7 +65,7 @@ _STYLE = """<style>
 _LIVE = "<strong>Choose</strong> (needs a running kernel):"
 _PAGE = "<em>In a running notebook there are controls here, to choose something else. The steps below work in this page.</em>"
 
-# %% ../nbs/api/51_explorers.ipynb #eddd9672
+# %% ../nbs/api/51_explorers.ipynb #31ad2395
 @contextmanager
 def _progress(what, data):
     "Say that `what` is being computed where it takes a while for `data` of this size"
@@ -73,7 +73,12 @@ def _progress(what, data):
         yield
         bar.update()
 
-# %% ../nbs/api/51_explorers.ipynb #0d5b1f7c
+# %% ../nbs/api/51_explorers.ipynb #fe84db66
+def _value_of(control):
+    "A property that is the value of the widget in the attribute `control`"
+    return property(lambda explorer: getattr(explorer, control).value, lambda explorer, value: setattr(getattr(explorer, control), "value", value))
+
+# %% ../nbs/api/51_explorers.ipynb #512ed316
 class Explorer(widgets.VBox):
     "A picture, a sentence and steps, with controls for where there is a kernel; what explorers share"
     what = ""  # what is explored, for the heading
@@ -129,7 +134,7 @@ class Explorer(widgets.VBox):
         if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
 
-# %% ../nbs/api/51_explorers.ipynb #19016aa3
+# %% ../nbs/api/51_explorers.ipynb #673da60e
 def _search(texts, query, most=50):
     "Numbers of the `texts` that contain `query`, in small letters or large, the likeliest first"
     query = query.replace("␣", " ")
@@ -139,7 +144,7 @@ def _search(texts, query, most=50):
     key = lambda f: (f[1] != " " + word, f[2] != " " + lower, f[2].strip() != lower, not f[2].strip().startswith(lower), len(f[1]), f[0])
     return [i for i, _, _ in sorted(found, key=key)[:most]]
 
-# %% ../nbs/api/51_explorers.ipynb #3e8eafa5
+# %% ../nbs/api/51_explorers.ipynb #250ba403
 class TokenExplorer(Explorer):
     "An explorer of one token, which is searched for; what the three on geometry share"
     def __init__(self,
@@ -183,7 +188,7 @@ class TokenExplorer(Explorer):
         row = int(self.data.rows(token)[0])
         self._found.options = [(self.names[row], row)]
 
-# %% ../nbs/api/51_explorers.ipynb #5c7c01f2
+# %% ../nbs/api/51_explorers.ipynb #4debf6c2
 class _Cosines:
     "What is kept of a space for looking around one token after the other; `centered`: the mean of the rows is subtracted first"
     def __init__(self, space, name, centered=False):
@@ -212,12 +217,12 @@ class _Cosines:
         order = np.lexsort((found, -cosines))[:k]
         return found[order], cosines[order]
 
-# %% ../nbs/api/51_explorers.ipynb #c190156f
+# %% ../nbs/api/51_explorers.ipynb #400f7a88
 def _others(values, row):
     "The `values` of all tokens but `row`"
     return np.delete(values, row)
 
-# %% ../nbs/api/51_explorers.ipynb #2158fb02
+# %% ../nbs/api/51_explorers.ipynb #1d08169e
 @dataclass(frozen=True)
 class _Mixture:
     "A token as a mixture of its nearest neighbours, with everything on the way"
@@ -239,7 +244,7 @@ def _mixture(around, row, k, ridge=1e-3):
     weights = np.linalg.solve(gram + (ridge*np.trace(gram) or ridge)*np.eye(k), np.ones(k))
     return _Mixture(rows, cosines, offsets, gram, weights / weights.sum())
 
-# %% ../nbs/api/51_explorers.ipynb #54a6eaad
+# %% ../nbs/api/51_explorers.ipynb #e6536eaa
 def _flat(mixture):
     "The neighbours, the token and the mixture on the plane in which the neighbours differ most: (k + 2, 2)"
     points = np.concatenate([mixture.offsets, np.zeros((1, mixture.offsets.shape[1])), mixture.left[None]])
@@ -248,7 +253,7 @@ def _flat(mixture):
     axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: take the same every time
     return (points - mean) @ axes.T
 
-# %% ../nbs/api/51_explorers.ipynb #45195b79
+# %% ../nbs/api/51_explorers.ipynb #9f17cd9f
 def _lle_token(e):
     "Step 1"
     (one, other), dims = e.pair.names, [s.dim for s in (e.pair.source, e.pair.target)]
@@ -266,7 +271,7 @@ def _lle_near(e):
     return Step("neighbours", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
                 bars_chart(frame, "neighbour", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #996319d9
+# %% ../nbs/api/51_explorers.ipynb #46404060
 def _lle_gram(e):
     "Step 3"
     m, names = e.mixtures[0], e.labels(e.mixtures[0].rows)
@@ -286,7 +291,7 @@ def _lle_weights(e):
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #c0700115
+# %% ../nbs/api/51_explorers.ipynb #df973073
 def _lle_mixture(e):
     "Step 5"
     m, flat = e.mixtures[0], _flat(e.mixtures[0])
@@ -307,7 +312,7 @@ def _lle_other(e):
                 "coordinates, nor on how many there are, so the two rows can be compared.", "",
                 bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #2260ab92
+# %% ../nbs/api/51_explorers.ipynb #df54c1f3
 def _lle_cosine(e):
     "Step 7"
     frame = pd.DataFrame({"neighbour": e.labels(e.products.index), "part": e.products.to_numpy()})
@@ -316,7 +321,7 @@ def _lle_cosine(e):
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
                 bars_chart(frame, "neighbour", "part", None, f"What each neighbour adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
-# %% ../nbs/api/51_explorers.ipynb #427971cb
+# %% ../nbs/api/51_explorers.ipynb #8550242f
 class LLEExplorer(TokenExplorer):
     "How two models put a token together from its neighbours (arXiv 2503.21073; Roweis & Saul 2000)"
     what = "Locally linear embedding of one token"
@@ -332,11 +337,7 @@ class LLEExplorer(TokenExplorer):
         self._k = widgets.IntSlider(description="neighbours", value=k, min=2, max=min(max(20, k), len(pair) - 1), continuous_update=False)
         super().__init__(pair, token, [self._k])
 
-    @property
-    def k(self): return self._k.value
-
-    @k.setter
-    def k(self, k): self._k.value = k
+    k = _value_of("_k")
 
     def compute(self):
         self.mixtures = [_mixture(around, self.row, self.k) for around in self.around]
@@ -356,7 +357,7 @@ class LLEExplorer(TokenExplorer):
         return bars_chart(long.melt("neighbour", var_name="model", value_name="weight"), "neighbour", "weight", "model",
                           f"What {self.plain} is made of in the two models", "weight in the mixture")
 
-# %% ../nbs/api/51_explorers.ipynb #74635c2c
+# %% ../nbs/api/51_explorers.ipynb #15de1f79
 def _global_token(e):
     "Step 1"
     n = min(20, *(s.dim for s in (e.pair.source, e.pair.target)))
@@ -375,7 +376,7 @@ def _global_side(e, i):
     return Step(("cosines", "other model")[i], f"The cosines of {e.label} with all other tokens in {name}. {more}", "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
                 distribution_chart(e.cosines[i], e.names, "cosine", f"Cosines with {e.plain} in {name}, and the tokens at both ends", model=name))
 
-# %% ../nbs/api/51_explorers.ipynb #168298f9
+# %% ../nbs/api/51_explorers.ipynb #0aa0e0fe
 def _global_both(e):
     "Step 4"
     return Step("correlation", f"The two lists against each other, a count for each cell. If the tokens lay around {e.label} alike in both models, the cells would lie on a line. The correlation is "
@@ -392,7 +393,7 @@ def _global_pairs(e):
     return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is <strong>{e.pearson:.3f}</strong>. It comes from sums over "
                 f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.fixed[1])
 
-# %% ../nbs/api/51_explorers.ipynb #67082e9d
+# %% ../nbs/api/51_explorers.ipynb #68c390cb
 def _chance_chart(f):
     "Both correlations of the GlobalSimilarity `f`, their intervals, and what chance gives"
     frame = pd.DataFrame([("raw", f.pearson, *f.interval, -2*f.null_std, 2*f.null_std),
@@ -407,7 +408,7 @@ def _global_chance(e):
     return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two standard deviations either side are the grey bars. A direction that all "
                 "tokens share makes every cosine larger in the raw value; centred, the mean is subtracted first, and what is left is about the tokens themselves.", "", e.fixed[2])
 
-# %% ../nbs/api/51_explorers.ipynb #a258f319
+# %% ../nbs/api/51_explorers.ipynb #e1068e94
 class GlobalExplorer(TokenExplorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
     what = "Global similarity, from one token to all pairs"
@@ -423,11 +424,7 @@ class GlobalExplorer(TokenExplorer):
         self._centered = widgets.Checkbox(description="subtract the mean of each model first", value=centered, indent=False)
         super().__init__(pair, token, [self._centered])
 
-    @property
-    def centered(self): return self._centered.value
-
-    @centered.setter
-    def centered(self, centered): self._centered.value = centered
+    centered = _value_of("_centered")
 
     def _make(self):
         "What depends on the centring alone"
@@ -462,7 +459,7 @@ class GlobalExplorer(TokenExplorer):
         text = f"Angles between tokens in {self.pair.names[0]} and {self.pair.names[1]}: {self.plain} on the left, all pairs on the right"
         return alt.hconcat(self.token_chart(), self.fixed[1]).resolve_scale(color="independent").properties(description=text)
 
-# %% ../nbs/api/51_explorers.ipynb #0eed8355
+# %% ../nbs/api/51_explorers.ipynb #2b4e38c3
 def _variances(points):
     "Shares of the variance of `points` (k, d) along their principal directions, largest first"
     z = points.astype(float) - points.mean(0, dtype=float)
@@ -476,7 +473,7 @@ def _plane(points):
     axes = eigh(z.T @ z, subset_by_index=[z.shape[1] - 2, z.shape[1] - 1])[1].T[::-1]
     return z @ (axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]).T  # a sign is free: take the same every time
 
-# %% ../nbs/api/51_explorers.ipynb #e2970718
+# %% ../nbs/api/51_explorers.ipynb #934bfa23
 def _thin(n, most=120):
     "At most `most` of the numbers 0 .. n-1, both ends and the small ones among them"
     return np.unique(np.concatenate([np.arange(min(n, most//3)), np.linspace(0, n - 1, min(n, most*2//3)).round()]).astype(int))
@@ -487,7 +484,7 @@ def _curves(shares, cumulative=False):
     parts = [pd.DataFrame({"components": _thin(len(v)) + 1, "share": (np.cumsum(v) if cumulative else v)[_thin(len(v))], "model": name}) for name, v in shares.items()]
     return pd.concat(parts)
 
-# %% ../nbs/api/51_explorers.ipynb #f4b0f326
+# %% ../nbs/api/51_explorers.ipynb #46a1b21a
 def _dim_token(e):
     "Step 1"
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
@@ -504,7 +501,7 @@ def _dim_near(e):
     return Step("neighbours", f"From the nearest to number {e.k:,}. The first are {first}.", "",
                 line_chart(frame, "rank", "cosine", "model", "neighbour, nearest first", "cosine", f"The neighbours of {e.plain}: a few are near, then a long tail"))
 
-# %% ../nbs/api/51_explorers.ipynb #fb12c0fc
+# %% ../nbs/api/51_explorers.ipynb #c70b0c58
 def _flat_frame(e):
     "The neighbours of the first model laid flat; those furthest out by name"
     flat, near = _plane(e.points[0]), e.near[0]
@@ -529,7 +526,7 @@ def _dim_variances(e):
                 "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
                 line_chart(_curves(dict(zip(e.sides, e.shares))).query("share > 1e-5"), "components", "share", "model", "direction, the largest first", "share of the variance", "Each further direction holds less", y_format="~%", log=True))
 
-# %% ../nbs/api/51_explorers.ipynb #bf2891b6
+# %% ../nbs/api/51_explorers.ipynb #8f8d9c27
 def _dim_sum(e):
     "Step 5"
     found = " and ".join(f"<strong>{d}</strong> in {n}" for n, d in zip(e.sides, e.dimensions))
@@ -543,7 +540,7 @@ def _dim_random(e):
     return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey lines are for as many random points of the same width, and the {e.k:,} "
                 f"of them that are nearest to one. {found}.", "", e.chart)
 
-# %% ../nbs/api/51_explorers.ipynb #79cbc17d
+# %% ../nbs/api/51_explorers.ipynb #e0f0ff21
 def _dim_choices(e):
     "Step 7"
     levels = np.round(np.arange(.5, .991, .01), 2)
@@ -551,7 +548,7 @@ def _dim_choices(e):
     return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can be compared are tokens and models at the same two numbers.", "",
                 line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbours)"))
 
-# %% ../nbs/api/51_explorers.ipynb #07c04ff9
+# %% ../nbs/api/51_explorers.ipynb #2368ccc2
 class DimensionExplorer(TokenExplorer):
     "In how many directions the neighbours of a token spread, in one model or two (arXiv 2503.21073)"
     what = "Intrinsic dimension around one token"
@@ -577,17 +574,8 @@ class DimensionExplorer(TokenExplorer):
         self._looked = None
         super().__init__(data, token, [self._k, self._variance])
 
-    @property
-    def k(self): return self._k.value
-
-    @k.setter
-    def k(self, k): self._k.value = k
-
-    @property
-    def variance(self): return self._variance.value
-
-    @variance.setter
-    def variance(self, variance): self._variance.value = variance
+    k = _value_of("_k")
+    variance = _value_of("_variance")
 
     def compute(self):
         if self._looked != (self.row, self.k):  # the threshold alone changes none of this
@@ -610,7 +598,7 @@ class DimensionExplorer(TokenExplorer):
 
     def draw(self): return self.curve_chart(dict(zip([f"random, {s.dim} wide" for s in self.spaces], self.random_shares)))
 
-# %% ../nbs/api/51_explorers.ipynb #8532ff4a
+# %% ../nbs/api/51_explorers.ipynb #d598b947
 _FORMULAS = {"readout": "<i>u</i> = <i>v</i> <i>T</i>, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
              "steering": "<i>u</i> = <i>v</i> pinv(<i>T</i>)ᵀ, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
              "logits": "<i>u</i> = <i>v</i> <i>R</i>ᵀ, &ensp; <i>R</i> = (<i>B</i>ᵀ<i>B</i> + α<i>I</i>)⁻¹ <i>B</i>ᵀ<i>A</i>, columns centred",
@@ -621,7 +609,7 @@ def _short(text, most=48):
     "The end of `text`, at most so many letters of it"
     return text if len(text) <= most else "… " + text[2 - most:]
 
-# %% ../nbs/api/51_explorers.ipynb #36950f36
+# %% ../nbs/api/51_explorers.ipynb #f92f9d67
 def _steer_contrasts(e):
     "Step 1"
     flat, n = _plane(e.states), len(e.states)//2
@@ -640,7 +628,7 @@ def _steer_difference(e):
                 f"(The vector of {e.target} itself is shown for comparison; the map does not know it.)", "<i>v</i> = mean(<i>h</i><sub>positive</sub> − <i>h</i><sub>negative</sub>)",
                 line_chart(frame, "layer", "ratio", "model", "block, from 0", "length / median length of hidden states", f"How long the difference is ({e.behaviour.what})", points=True))
 
-# %% ../nbs/api/51_explorers.ipynb #fe911f85
+# %% ../nbs/api/51_explorers.ipynb #790adbab
 def _steer_map(e):
     "Step 3"
     s = np.linalg.svd(e.mapping.matrix(e.law), compute_uv=False)
@@ -659,7 +647,7 @@ def _steer_moved(e):
                 f"Most favoured in {e.source}: {top(a)}; in {e.target}: {top(b)}.", "<i>A</i><i>v</i> and <i>B</i><i>u</i>",
                 density_chart(a, b, f"vector · row in {e.source}", f"moved vector · row in {e.target}", "What the vector and the moved one do to each token", counts="tokens"))
 
-# %% ../nbs/api/51_explorers.ipynb #0012c40e
+# %% ../nbs/api/51_explorers.ipynb #6ae96bd2
 def _steer_rescale(e):
     "Step 5"
     v, u, layer = e.one[e.layer], e.moved[e.to], f"block {e.to}"
@@ -676,7 +664,7 @@ def _steer_curve(e):
                 "that were moved by maps fitted on shuffled tokens, equally long. Native: the target's own vector. Below: how many times as surprising neutral text becomes, the cost.",
                 "log-odds = log <i>P</i>(positive) − log <i>P</i>(negative)", e.picture)
 
-# %% ../nbs/api/51_explorers.ipynb #fb9dfb02
+# %% ../nbs/api/51_explorers.ipynb #772ef550
 def _items_chart(e):
     "The log-odds of each item without the vector and with it, at a multiplier that is chosen below the chart, in a page too"
     labels = [_short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40) for item in e.behaviour.items]
@@ -697,17 +685,17 @@ def _steer_items(e):
     "Step 7"
     return Step("items", "The same for each item alone: the square is where the vector takes it. The multiplier is chosen below the picture.", "", _items_chart(e))
 
-# %% ../nbs/api/51_explorers.ipynb #7d28c097
+# %% ../nbs/api/51_explorers.ipynb #ca388be3
 def _steer_verdict(e):
     "Step 8"
     floor, rows = e.curve._floor(1.2), []
     for name, text in (("vector", "moved"), ("native", "native")):
         rows.append((text, *e.curve.slope(name), *np.quantile(floor, [.05, .95])))
     frame = pd.DataFrame(rows, columns=["which", "slope", "low", "high", "chance low", "chance high"])
-    return Step("verdict", f"{html.escape(e.curve.verdict)}.", "slope = what a unit of multiplier adds to the log-odds",
+    return Step("verdict", html.escape(e.curve.verdict), "slope = what a unit of multiplier adds to the log-odds",
                 interval_chart(frame, "which", "slope", "low", "high", "chance low", "chance high", f"Slopes, with 95% intervals; grey: 90% of {len(floor)} vectors moved by shuffled maps", "log-odds per unit of multiplier"))
 
-# %% ../nbs/api/51_explorers.ipynb #67c03aa6
+# %% ../nbs/api/51_explorers.ipynb #fc5fe709
 class SteeringExplorer(Explorer):
     "A steering vector on its way from one model to another, from contrasts to verdict (arXiv 2503.21073)"
     what = "A steering vector, moved to another model"
@@ -736,23 +724,9 @@ class SteeringExplorer(Explorer):
         controls = [self._layer, self._law, self._multiplier]
         super().__init__(controls, controls)
 
-    @property
-    def layer(self): return self._layer.value
-
-    @layer.setter
-    def layer(self, layer): self._layer.value = layer
-
-    @property
-    def law(self): return self._law.value
-
-    @law.setter
-    def law(self, law): self._law.value = law
-
-    @property
-    def multiplier(self): return self._multiplier.value
-
-    @multiplier.setter
-    def multiplier(self, multiplier): self._multiplier.value = multiplier
+    layer = _value_of("_layer")
+    law = _value_of("_law")
+    multiplier = _value_of("_multiplier")
 
     def _move(self):
         "What depends on layer and law: the vector of the layer, the moved one, its curve"
@@ -780,6 +754,6 @@ class SteeringExplorer(Explorer):
         cost = self.curve.ratio[0, at]
         return (f"The direction ‘{html.escape(self.behaviour.what)}’, found in {self.source} at block {self.layer}, moved to {self.target} at block {self.to} by the law {self.law} and added with multiplier {self.multiplier:g}, "
                 f"takes the mean log-odds of {len(self.behaviour.items)} items from {mean(0, zero):.2f} to <strong>{mean(0, at):.2f}</strong> (the target's own vector: {mean(1, at):.2f}) and makes neutral "
-                f"text {cost:.2f} times as surprising; over all multipliers the verdict is: {self.curve.verdict.partition(':')[0]}.")
+                f"text {cost:.2f} times as surprising; over all multipliers the verdict is: {self.curve.outcome}.")
 
     def draw(self): return self.picture
