@@ -5,20 +5,23 @@
 # %% auto #0
 __all__ = ['TEXTS', 'DIRECTIONS', 'as_model', 'choose_layer', 'Transfer', 'transfer', 'Transfers', 'transfer_all']
 
-# %% ../nbs/api/52_transfers.ipynb #94c66f7b
+# %% ../nbs/api/52_transfers.ipynb #224367fc
 import html
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import torch
 import transformers
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+from transformers.utils import logging
 
 from .behaviours import Behaviour, load_behaviour
 from .emb2emb import LAWS, Diagnosis, Emb2Emb
 from .evaluation import SteeringCurve, layer_sweep, multiplier_range, random_vectors, steering_curve
+from .hub import is_reachable, whole_file
 from .loading import load_space
 from .pages import check_out, write_page
 from .plots import interval_chart
@@ -27,7 +30,33 @@ from .results import Result
 from .steering import NEUTRAL_TEXTS, SteeringVector, extract_steering_vector, steer
 from .vocab import match_tokens
 
-# %% ../nbs/api/52_transfers.ipynb #b70f83d8
+# %% ../nbs/api/52_transfers.ipynb #80c7ca3a
+def _wherever(place):
+    "What `from_pretrained` is to be told of `place`, which is local, or on the hub or in its cache"
+    if Path(place).exists(): return {}
+    offline = not is_reachable()
+    whole_file(str(place), "config.json", offline=offline)
+    return {"local_files_only": offline}
+
+
+@contextmanager
+def _without_bars():
+    "No progress bars of `transformers` while the context is open"
+    shown, hub_shows = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    if shown: logging.disable_progress_bar()
+    try: yield
+    finally:
+        if shown: logging.enable_progress_bar()
+        if not hub_shows: disable_progress_bars()  # both go by one switch
+
+# %% ../nbs/api/52_transfers.ipynb #50970b52
+def _from_pretrained(place):
+    "The causal language model and the tokenizer at `place`; bars show what is downloaded, not what is read"
+    where = _wherever(place)
+    with nullcontext() if where and not where["local_files_only"] else _without_bars():
+        return transformers.AutoModelForCausalLM.from_pretrained(place, **where).eval(), transformers.AutoTokenizer.from_pretrained(place, **where)
+
+# %% ../nbs/api/52_transfers.ipynb #1b19f854
 def as_model(
     model, # the name of a bundled model, a folder, a hub id, a loaded transformers model, or (model, tokenizer)
 ) -> tuple: # a causal language model and its tokenizer
@@ -35,14 +64,15 @@ def as_model(
     if isinstance(model, tuple): return model
     if not isinstance(model, (str, Path)):
         if not getattr(model, "name_or_path", ""): raise ValueError("The model does not say where it came from, so its tokenizer cannot be found: give (model, tokenizer).")
-        return model, transformers.AutoTokenizer.from_pretrained(model.name_or_path)
+        return model, transformers.AutoTokenizer.from_pretrained(model.name_or_path, **_wherever(model.name_or_path))
     place = path(model) if model in NAMES and not Path(model).exists() else model
-    try: return transformers.AutoModelForCausalLM.from_pretrained(place).eval(), transformers.AutoTokenizer.from_pretrained(place)
+    try: return _from_pretrained(place)
+    except (ConnectionError, PermissionError): raise
     except (OSError, ValueError) as error:
         raise ValueError(f"{str(model)!r} cannot be loaded as a causal language model with its tokenizer: {str(error).splitlines()[0]} Wanted is one of {', '.join(NAMES)}, "
                          "a folder with config.json, weights and tokenizer, or a model on the hub.") from None
 
-# %% ../nbs/api/52_transfers.ipynb #21ef1703
+# %% ../nbs/api/52_transfers.ipynb #35005ef9
 def _candidates(n_layers, most=6):
     "At most `most` layers, spread over the depth after its first fifth"
     return sorted({int(i) for i in np.linspace(n_layers//5, n_layers - 1, min(most, n_layers)).round()})
@@ -62,7 +92,7 @@ def choose_layer(
     sweep = layer_sweep(model, tokenizer, vector.scaled(lengths), items, layers, (0, .25, .5, 1, 2), texts, progress=False)
     return int(sweep.best().layer.iloc[0])
 
-# %% ../nbs/api/52_transfers.ipynb #29bad3ed
+# %% ../nbs/api/52_transfers.ipynb #ebb1ddcb
 def _continued(model, tokenizer, vector, prompts, multipliers, length=24):
     "How each of the prompts goes on, word by word the likeliest, at each multiplier of `vector`"
     rows = []
@@ -78,7 +108,7 @@ def _prompts(items, n=2):
     "The first beginnings of `items`, to be continued"
     return [getattr(i, "prompt", None) if isinstance(getattr(i, "prompt", None), str) else i.question for i in list(items)[:n]]
 
-# %% ../nbs/api/52_transfers.ipynb #db08763e
+# %% ../nbs/api/52_transfers.ipynb #89d68184
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfer(Result):
     "What `transfer` found: prints as text, shows as charts, saves as a page"
@@ -97,7 +127,7 @@ class Transfer(Result):
 
     def numbers(self):
         return {"source": self.source, "target": self.target, "behaviour": self.behaviour.name, "law": self.law, "layers": self.layers,
-                "effect": str(self.curve.effect), "verdict": self.curve.verdict}
+                **{k: v for k, v in self.curve.numbers().items() if k in ("effect", "verdict")}}
 
     def to_frame(self) -> pd.DataFrame: # a row for each vector tried in the target
         "The slopes of the moved vector and of its controls"
@@ -108,10 +138,8 @@ class Transfer(Result):
         return _text(self)
 
     def charts(self) -> list: # altair charts
-        "The curve, with its controls and its cost"
-        title = f"{self.source} to {self.target}: {self.behaviour.what}, {self.curve.verdict.partition(':')[0]}"
-        chart = self.curve.chart()
-        return [chart.properties(title=alt.TitleParams(title, subtitle=chart.title.subtitle, anchor="start"), description=title)]
+        "The curve, with its controls and its cost; and what was known before"
+        return [self.curve.chart(title=f"{self.source} to {self.target}: {self.behaviour.what}, {self.curve.outcome}"), self.diagnosis.chart(self.law)]
 
     def save(self,
         out, # file to write, .html
@@ -121,7 +149,7 @@ class Transfer(Result):
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #b2994492
+# %% ../nbs/api/52_transfers.ipynb #2b0cbe2f
 TEXTS = NEUTRAL_TEXTS[::4] # on which lengths and costs are measured where no texts are given
 
 def _as_long_as(vector, other):
@@ -163,7 +191,7 @@ def _at_layer(vector, layer):
     if layer not in vector: raise ValueError(f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}.")
     return replace(vector, directions={layer: vector[layer]})
 
-# %% ../nbs/api/52_transfers.ipynb #5dae5474
+# %% ../nbs/api/52_transfers.ipynb #818b8b51
 _FOOTER = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
 
 def _question(found): return f"Does a steering vector ({found.behaviour.what}) move from {found.source} to {found.target}?"
@@ -172,11 +200,10 @@ def _question(found): return f"Does a steering vector ({found.behaviour.what}) m
 def _lead(found):
     "The verdict and how it was reached, in a few sentences"
     i, j = found.layers
-    kind = found.curve.verdict.partition(":")[0]
-    return (f"Found at layer {i} of {found.source}, moved by the law {found.law!r} to layer {j} of {found.target}: {kind}. Its effect is {found.curve.effect.value:.2f} of that of "
+    return (f"Found at layer {i} of {found.source}, moved by the law {found.law!r} to layer {j} of {found.target}: {found.curve.outcome}. Its effect is {found.curve.effect.value:.2f} of that of "
             f"{found.target}'s own vector of the same length (95%: {found.curve.effect.low:.2f} to {found.curve.effect.high:.2f}).")
 
-# %% ../nbs/api/52_transfers.ipynb #1da62317
+# %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 def _curve_text(curve):
     "A line for each kind of vector: how much a unit of multiplier adds to the log-odds"
     slopes = curve.slopes()
@@ -202,13 +229,13 @@ def _text(found):
     return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.law).splitlines()), "",
                       *_curve_text(found.curve), f"  {found.curve.verdict}", "", f"How {found.target} goes on at multipliers of the moved vector:", *_samples_text(found.samples)])
 
-# %% ../nbs/api/52_transfers.ipynb #2e90d42e
+# %% ../nbs/api/52_transfers.ipynb #96f7a35e
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfers(Result):
     "Several transfers, side by side"
     found: tuple # the Transfer of each
 
-    def numbers(self): return {"transfers": len(self.found), "work": sum(t.curve.verdict.startswith("works") for t in self.found)}
+    def numbers(self): return {"transfers": len(self.found), "work": sum(t.curve.outcome == "works" for t in self.found)}
 
     def to_frame(self) -> pd.DataFrame: # a row for each transfer
         "source, target, behaviour, law, layers, the effect as a share of the native vector's with its interval, the middle 90% of chance, the verdict"
@@ -224,17 +251,17 @@ class Transfers(Result):
         frame["which"] = frame.source + " to " + frame.target + ": " + frame.behaviour
         whole = interval_chart(frame.sort_values("effect"), "which", "effect", "low", "high", "chance_low", "chance_high",
                                "Effects of moved vectors, as shares of the native vectors' (grey: chance)", "share of the native effect")
-        return [whole, *(c for t in self.found for c in t.charts())]
+        return [whole, *(t.charts()[0] for t in self.found)]
 
     def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
 
-# %% ../nbs/api/52_transfers.ipynb #8f7442b7
+# %% ../nbs/api/52_transfers.ipynb #8d564e01
 def _row(found):
     "One transfer as a row of numbers"
     slopes, effect = found.curve.slopes(), found.curve.effect
     chance = slopes[slopes["name"].isin(found.curve.floors)].slope/slopes[slopes["name"] == "native"].slope.iloc[0]
     return dict(source=found.source, target=found.target, behaviour=found.behaviour.name, law=found.law, source_layer=found.layers[0], target_layer=found.layers[1],
-                effect=effect.value, low=effect.low, high=effect.high, chance_low=chance.quantile(.05), chance_high=chance.quantile(.95), verdict=found.curve.verdict.partition(":")[0])
+                effect=effect.value, low=effect.low, high=effect.high, chance_low=chance.quantile(.05), chance_high=chance.quantile(.95), verdict=found.curve.outcome)
 
 
 def _table_text(found):
@@ -246,7 +273,7 @@ def _table_text(found):
               for r in frame.itertuples()]
     return "\n".join([*lines, f"{found.numbers()['work']} of {len(frame)} work."])
 
-# %% ../nbs/api/52_transfers.ipynb #1bf31262
+# %% ../nbs/api/52_transfers.ipynb #4cb19aad
 DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviours made of words, which small models can express
 
 def transfer_all(
