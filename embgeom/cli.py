@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/api/60_cli.ipynb #c4ce6f8d
+# %% ../nbs/api/60_cli.ipynb #ff68b35d
 import argparse
 import sys
 import time
@@ -14,11 +14,11 @@ from . import __version__
 from .pages import check_out, write_page
 from .pocket import NAMES
 
-# %% ../nbs/api/60_cli.ipynb #b1dd2bd8
+# %% ../nbs/api/60_cli.ipynb #e9f8e653
 try: import resource
 except ImportError: resource = None  # Windows has none
 
-# %% ../nbs/api/60_cli.ipynb #0b65c8f6
+# %% ../nbs/api/60_cli.ipynb #ea523284
 def _parser():
     "The commands and their options"
     parser = argparse.ArgumentParser(prog="embgeom", description="Measure how alike the token embeddings of language models are, and move steering vectors between models.")
@@ -37,7 +37,7 @@ def _parser():
         command.add_argument("--out", default=page, metavar="FILE", help=f"the page to write (default {page})")
     return parser
 
-# %% ../nbs/api/60_cli.ipynb #96537be1
+# %% ../nbs/api/60_cli.ipynb #fae6940b
 def _transfer_options(move):
     "What `embgeom transfer` can be told"
     move.add_argument("source", help="the model the vector is found in: a folder, a hub id, or a bundled model")
@@ -48,14 +48,14 @@ def _transfer_options(move):
     move.add_argument("--vector", metavar="FILE", help="a steering vector of the source, saved by SteeringVector.save (default: found with the behaviour's contrasts)")
     move.add_argument("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
 
-# %% ../nbs/api/60_cli.ipynb #88f71570
+# %% ../nbs/api/60_cli.ipynb #bf3acefa
 def _peak_memory():
     "The most memory this process has held, as text; nothing where the system does not say"
     if resource is None: return ""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB"
 
-# %% ../nbs/api/60_cli.ipynb #5bd5d673
+# %% ../nbs/api/60_cli.ipynb #2a034241
 def _compare(args, out):
     "Compare models by name"
     from embgeom.report import compare
@@ -74,7 +74,7 @@ def _transfer(args, out):
     if args.save: found.moved.save(args.save)
     return found.save(out)
 
-# %% ../nbs/api/60_cli.ipynb #8fd75777
+# %% ../nbs/api/60_cli.ipynb #3d45e9ca
 def _demo(args, out):
     "Compare the bundled models, move one direction between two of them, or every direction between all, and write both on one page"
     from embgeom.report import compare
@@ -88,7 +88,7 @@ def _demo(args, out):
     return write_page(out, "What do the embeddings of these models share?", lead, f"{found.text()}\n\n{moved.text()}", [*moved.charts(), *found.charts()],
                       footer="Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073.")
 
-# %% ../nbs/api/60_cli.ipynb #2f1d4b3d
+# %% ../nbs/api/60_cli.ipynb #01458f5a
 def main(
     argv=None, # the words after `embgeom`; those of the command line where None
 ) -> int: # 0 if all went well, 1 if not
