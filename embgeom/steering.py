@@ -17,8 +17,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from numbers import Real
+from os.path import commonprefix
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import huggingface_hub
 import numpy as np
@@ -289,6 +291,31 @@ def _device(model):
     return device if device.type != "meta" else torch.device("cpu")  # weights that are elsewhere are brought, and so is the input
 
 # %% ../nbs/api/34_steering.ipynb #e45bf43a
+class _Stop(Exception): "Raised to leave a forward in the middle"
+
+
+def _visit(model, inputs, modules, see):
+    "Run `model` on `inputs`, up to the last of `modules` (layer -> module); `see(layer, states)` is called with what each puts out"
+    body = model.base_model if isinstance(getattr(model, "base_model", None), torch.nn.Module) else model  # what is below the head
+    unseen, shape = set(modules), inputs["input_ids"].shape
+
+    def look(layer, output):
+        states = _states(output)
+        if states.shape[:2] != shape: raise ValueError(f"{type(model).__name__} gives {states.shape[1]} hidden states for {shape[1]} tokens: which is whose?")
+        see(layer, states)
+        unseen.discard(layer)
+        if not unseen: raise _Stop
+
+    with _as_for_use(model), _hooks(modules, look):
+        try: body(**inputs, use_cache=False)
+        except _Stop: pass
+
+
+def _check_size(batch_size):
+    "Refuse a `batch_size` that is no number of texts"
+    if batch_size is not None and batch_size < 1: raise ValueError(f"batch_size is a number of texts, 1 or more; {batch_size} came.")
+
+# %% ../nbs/api/34_steering.ipynb #40abb156
 def hidden_states(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -301,22 +328,14 @@ def hidden_states(
     progress=False, # whether to show a bar
 ): # yields for each text in turn: layer -> array (positions, width), float32
     "What the blocks of `model` put out while it reads `texts`; only what is asked for is kept"
-    if batch_size < 1: raise ValueError(f"batch_size is a number of texts, 1 or more; {batch_size} came.")
+    _check_size(batch_size)
     modules, (rows, places) = _hooked(model, layers, hook, blocks), _readable(model, tokenizer, texts, positions)
-    device, kept, at = _device(model), {}, []
-    body = model.base_model if isinstance(getattr(model, "base_model", None), torch.nn.Module) else model  # what is below the head
-
-    def keep(layer, output):
-        states = _states(output)
-        if states.shape[:2] != (len(at), longest): raise ValueError(f"{type(model).__name__} gives {states.shape[1]} hidden states for {longest} tokens: which is whose?")
-        kept[layer] = [states[i, p].float().cpu().numpy() for i, p in enumerate(at)]
-
     starts = range(0, len(rows), batch_size)
     for start in tqdm(starts, desc="Reading", leave=False, disable=not progress or len(starts) == 1):
-        batch, at = rows[start:start+batch_size], places[start:start+batch_size]
-        longest = max(map(len, batch))
-        with _as_for_use(model), _hooks(modules, keep): body(**_batch(batch, device), use_cache=False)
-        yield from ({layer: kept[layer][i] for layer in modules} for i in range(len(batch)))
+        at, kept = places[start:start+batch_size], {}
+        keep = lambda layer, states: kept.update({layer: [states[i, p].float().cpu().numpy() for i, p in enumerate(at)]})
+        _visit(model, _batch(rows[start:start+batch_size], _device(model)), modules, keep)
+        yield from ({layer: kept[layer][i] for layer in modules} for i in range(len(at)))
 
 # %% ../nbs/api/34_steering.ipynb #30d4a8aa
 NEUTRAL_TEXTS = (
@@ -343,21 +362,41 @@ NEUTRAL_TEXTS = (
 )
 
 # %% ../nbs/api/34_steering.ipynb #05d89409
+def _batches(lengths, size, tokens):
+    "Numbers of the rows that go together: of like length, `size` of them or, where None, as many as make about `tokens`"
+    _check_size(size)
+    order, found = np.argsort(lengths, kind="stable")[::-1], []
+    while len(order):
+        n = size or max(1, tokens // lengths[order[0]])
+        found.append(order[:n])
+        order = order[n:]
+    return found
+
+
+def _at_once(model):
+    "How many tokens `model` reads at a time"
+    return 512 if _device(model).type == "cpu" else 16384
+
+# %% ../nbs/api/34_steering.ipynb #fbc0865b
 def residual_norms(
     model, # a loaded model
     tokenizer, # its tokenizer
     texts=None, # what it reads; `NEUTRAL_TEXTS` where None
     layers=None, # which blocks; all where None
     hook="block", # as in `hidden_states`
-    batch_size=8, # texts at a time
+    batch_size=None, # texts at a time; as many as fit well where None
     blocks=None, # the name of the list of blocks, where it cannot be found
 ) -> dict: # layer -> median norm
     "The median length of the hidden states of each layer while `model` reads `texts`, the first position of each left out"
-    lengths = {}
-    for states in hidden_states(model, tokenizer, NEUTRAL_TEXTS if texts is None else texts, layers, None, hook, batch_size, blocks):
-        for layer, s in states.items(): lengths.setdefault(layer, []).extend(np.linalg.norm(s[1:], axis=1))
-    if not any(lengths.values()): raise ValueError("No text of two tokens or more came, and the first position of a text does not count.")
-    return {layer: float(np.median(l)) for layer, l in lengths.items()}
+    modules, (rows, _) = _hooked(model, layers, hook, blocks), _readable(model, tokenizer, NEUTRAL_TEXTS if texts is None else texts, None)
+    rows = [r for r in rows if len(r) > 1]
+    if not rows: raise ValueError("No text of two tokens or more came, and the first position of a text does not count.")
+    lengths = {layer: [] for layer in modules}
+    for batch in _batches([*map(len, rows)], batch_size, _at_once(model)):
+        inputs = _batch([rows[i] for i in batch], _device(model))
+        counts = inputs["attention_mask"].bool().index_fill(1, torch.tensor([0], device=_device(model)), False)
+        _visit(model, inputs, modules, lambda layer, states: lengths[layer].append(states.float().norm(dim=-1)[counts.to(states.device)].cpu()))
+    return {layer: float(np.median(torch.cat(l).numpy())) for layer, l in lengths.items()}
 
 # %% ../nbs/api/34_steering.ipynb #9b689b93
 def _frozen(array):
@@ -574,6 +613,61 @@ def _contrast_ids(tokenizer, contrasts, position):
         if positive[:end[0]] == negative[:end[1]]: raise ValueError(f"The two texts of contrast {i} are the same up to position {at}: there is no difference to read.")
     return [ids for two in rows for ids in two], at
 
+# %% ../nbs/api/34_steering.ipynb #4a3ea116
+class _Text(NamedTuple):
+    "Tokens, and the positions that are wanted"
+    ids: list
+    wanted: list
+
+
+def _laid_out(texts):
+    "`texts` as one row, what they begin with once: ids, positions, which text each token is of, and where the wanted positions are"
+    n = min(len(commonprefix([t.ids for t in texts])), *(min(t.wanted) for t in texts)) if len(texts) > 1 else 0
+    ids, positions, of, wanted = texts[0].ids[:n], [*range(n)], [0]*n, []
+    for k, text in enumerate(texts, 1):
+        wanted += [len(ids) + w - n for w in text.wanted]
+        ids, positions, of = ids + text.ids[n:], [*positions, *range(n, len(text.ids))], of + [k]*(len(text.ids) - n)
+    return ids, positions, of, wanted
+
+# %% ../nbs/api/34_steering.ipynb #1dbed9fd
+def _inputs(rows, model):
+    "What `model` reads for `rows` of texts, padded on the right, and where the wanted positions are: (rows, positions)"
+    at, laid = model.get_input_embeddings().weight, [_laid_out(r) for r in rows]
+    longest = max(len(ids) for ids, *_ in laid)
+    ids, positions, of = (torch.tensor([l[part] + [0]*(longest - len(l[0])) for l in laid], device=_device(model)) for part in range(3))
+    where = tuple(torch.tensor([(i, w) for i, l in enumerate(laid) for w in l[3]]).T)
+    if all(len(r) == 1 for r in rows): return {"input_ids": ids}, where
+    seen = ((of[:, None] == 0) | (of[:, None] == of[..., None])).tril()
+    mask = torch.zeros(seen.shape, dtype=at.dtype, device=ids.device).masked_fill(~seen, torch.finfo(at.dtype).min)
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}, where
+
+# %% ../nbs/api/34_steering.ipynb #92d233a7
+def _read_rows(model, rows, modules, see):
+    "`see(layer, states)` is called with what `modules` put out at the wanted positions of `rows` of texts (positions, width)"
+    inputs, where = _inputs(rows, model)
+    if "attention_mask" not in inputs: inputs = _batch([t.ids for (t,) in rows], _device(model))
+    _visit(model, inputs, modules, lambda layer, states: see(layer, states[where].float().cpu()))
+
+
+def _same_states(model, joined, alone, modules):
+    "Whether `model` gives the same states for two texts in one row as for each in its own"
+    found = [{}, {}]
+    for rows, kept in zip(([joined], alone), found): _read_rows(model, rows, modules, lambda layer, states: kept.update({layer: states}))
+    allowed = torch.finfo(model.get_input_embeddings().weight.dtype).eps**.5/2
+    return all((found[0][l] - plain).abs().max() <= allowed*plain.abs().max() for l, plain in found[1].items())
+
+
+def _as_rows(model, rows, places, modules):
+    "The texts with token ids `rows`, wanted at `places`, two and two in one row if that saves much and `model` allows it, or each in its own"
+    alone = [(_Text(r, p.tolist()),) for r, p in zip(rows, places)]
+    cut = [_Text(t.ids[:t.wanted[0] + 1], t.wanted) for (t,) in alone]  # what comes after is not seen by the wanted position
+    joined = list(zip(cut[::2], cut[1::2]))
+    lengths = [len(_laid_out(two)[0]) for two in joined]
+    if sum(lengths) > .75*sum(map(len, rows)): return alone
+    i = int(np.argmax(lengths))
+    try: return joined if _same_states(model, joined[i], alone[2*i:2*i + 2], modules) else alone
+    except Exception: return alone  # whatever the reason, this model does not allow it
+
 # %% ../nbs/api/34_steering.ipynb #04495df2
 def _called(model):
     "What `model` is called: its name on the hub, or the name of its folder"
@@ -595,6 +689,17 @@ def _about(model, hook, blocks):
                 model_type=getattr(_text_config(model), "model_type", ""), hook=hook, modules=_module_names(model, hook, blocks))
 
 # %% ../nbs/api/34_steering.ipynb #1a8191ab
+def _mean_difference(model, rows, modules, batch_size, progress):
+    "layer -> mean over pairs of texts of the first's states less the second's, at the wanted position; `rows` hold one text or two"
+    total, n = {}, len(rows[0])
+    batches = _batches([len(_laid_out(r)[0]) for r in rows], batch_size and max(1, batch_size // n), _at_once(model))
+    for batch in tqdm(batches, desc="Reading", leave=False, disable=not progress or len(batches) == 1):
+        sign = torch.tensor([(-1.)**(n*i + k) for i in batch for k in range(n)], dtype=torch.float64)
+        def add(layer, states): total.setdefault(layer, torch.zeros(states.shape[1], dtype=torch.float64)).add_(sign @ states.double())
+        _read_rows(model, [rows[i] for i in batch], modules, add)
+    return {layer: (total[layer]*2/(n*len(rows))).numpy() for layer in modules}
+
+# %% ../nbs/api/34_steering.ipynb #dfe7364a
 def extract_steering_vector(
     model, # a loaded model
     tokenizer, # its tokenizer
@@ -602,21 +707,17 @@ def extract_steering_vector(
     layers=None, # which blocks, counted from 0; all where None
     position=None, # which token, padding not counted; where None the last (-1), and of two-choice items the letter (-2)
     hook="block", # a block's output, its MLP's ("mlp"), or that of another part of it by name
-    batch_size=8, # texts at a time
+    batch_size=None, # texts at a time; as many as fit well where None
     texts=None, # what the norms of the hidden states are measured on; `NEUTRAL_TEXTS` where None
     progress=True, # whether to show a bar
     blocks=None, # the name of the list of blocks, where it cannot be found
 ) -> SteeringVector:
     "The mean over `contrasts` of the difference of the hidden states, positive less negative, at one position, for each layer"
     rows, position = _contrast_ids(tokenizer, list(contrasts), position)
-    total, sign = {}, 1
-    for states in hidden_states(model, tokenizer, rows, layers, position, hook, batch_size, blocks, progress):
-        for layer, s in states.items(): total[layer] = total.get(layer, 0) + sign * s[0].astype(np.float64)
-        sign = -sign
-    norms = residual_norms(model, tokenizer, texts, list(total), "block", batch_size, blocks)
-    n = len(rows) // 2
-    return SteeringVector({layer: t / n for layer, t in total.items()}, **_about(model, hook, blocks), position=position, norms=norms,
-                          method="mean difference", report={"contrasts": n})
+    modules, (rows, places) = _hooked(model, layers, hook, blocks), _readable(model, None, rows, position)
+    found = _mean_difference(model, _as_rows(model, rows, places, modules), modules, batch_size, progress)
+    norms = residual_norms(model, tokenizer, texts, list(found), "block", batch_size, blocks)
+    return SteeringVector(found, **_about(model, hook, blocks), position=position, norms=norms, method="mean difference", report={"contrasts": len(rows) // 2})
 
 # %% ../nbs/api/34_steering.ipynb #036484ca
 def _from_direction(array, layer, model, tokenizer, hook, method, blocks):
