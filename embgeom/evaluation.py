@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import groupby
-from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,8 @@ from tqdm.auto import tqdm
 from .behaviours import ABItem, WordItem
 from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
-from .steering import NEUTRAL_TEXTS, SteeringVector, _as_for_use, _states, _with_states, add_to_blocks, find_blocks, steer
+from .steering import (NEUTRAL_TEXTS, SteeringVector, _as_for_use, _batches, _inputs, _laid_out, _states, _Stop, _Text, _with_states, add_to_blocks, find_blocks,
+                              steer)
 
 # %% ../nbs/api/42_evaluation.ipynb #534b729e
 class _Question(NamedTuple):
@@ -102,9 +102,6 @@ def _replaced(modules, forwards):
             else: module.forward = forward
 
 # %% ../nbs/api/42_evaluation.ipynb #cd6d43eb
-class _Stop(Exception): "Raised to leave a forward in the middle"
-
-
 def _no_cache(model):
     "The argument that spares `model` its cache, if it has one"
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
@@ -147,34 +144,6 @@ def _narrow_head(head, rows, positions, columns):
             weight, bias = head.weight[at], None if head.bias is None else head.bias[at]
             stack.enter_context(_replaced([head], [lambda states: torch.nn.functional.linear(states, weight, bias)]))
         yield
-
-# %% ../nbs/api/42_evaluation.ipynb #2708d83a
-class _Text(NamedTuple):
-    "Tokens, and the positions whose logits are wanted"
-    ids: list
-    wanted: list
-
-
-def _laid_out(texts):
-    "`texts` as one row, what they begin with once: ids, positions, which text each token is of, and where the wanted positions are"
-    n = min(len(commonprefix([t.ids for t in texts])), *(min(t.wanted) for t in texts)) if len(texts) > 1 else 0
-    ids, positions, of, wanted = texts[0].ids[:n], [*range(n)], [0]*n, []
-    for k, text in enumerate(texts, 1):
-        wanted += [len(ids) + w - n for w in text.wanted]
-        ids, positions, of = ids + text.ids[n:], [*positions, *range(n, len(text.ids))], of + [k]*(len(text.ids) - n)
-    return ids, positions, of, wanted
-
-# %% ../nbs/api/42_evaluation.ipynb #264d70ac
-def _inputs(rows, model):
-    "What `model` reads for `rows` of texts, padded on the right, and where the wanted positions are: (rows, positions)"
-    at, laid = model.get_input_embeddings().weight, [_laid_out(r) for r in rows]
-    longest = max(len(ids) for ids, *_ in laid)
-    ids, positions, of = (torch.tensor([l[part] + [0]*(longest - len(l[0])) for l in laid], device=at.device) for part in range(3))
-    where = tuple(torch.tensor([(i, w) for i, l in enumerate(laid) for w in l[3]]).T)
-    if all(len(r) == 1 for r in rows): return {"input_ids": ids}, where
-    seen = ((of[:, None] == 0) | (of[:, None] == of[..., None])).tril()
-    mask = torch.zeros(seen.shape, dtype=at.dtype, device=at.device).masked_fill(~seen, torch.finfo(at.dtype).min)
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None]}, where
 
 # %% ../nbs/api/42_evaluation.ipynb #13175e23
 @dataclass(frozen=True)
@@ -255,16 +224,6 @@ def _choose(model, rows, steps, blocks):
     return _Forwards(model, blocks, 0, False, False), single
 
 # %% ../nbs/api/42_evaluation.ipynb #9a1ac378
-def _batches(lengths, size, tokens):
-    "Numbers of the rows that go together: of like length, `size` of them or, where None, as many as make about `tokens`"
-    order, found = np.argsort(lengths, kind="stable")[::-1], []
-    while len(order):
-        n = size or max(1, tokens // lengths[order[0]])
-        found.append(order[:n])
-        order = order[n:]
-    return found
-
-
 def _chunks(steps, size):
     "Numbers of `steps` that go together: of the same layers and hook, at most `size` of them"
     groups = {}
