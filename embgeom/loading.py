@@ -131,7 +131,9 @@ def _quiet():
     finally: transformers.logging.set_verbosity(before)
 
 # %% ../nbs/api/20_loading.ipynb #c7bbf97b
-def _first_sentence(error): return re.split(r"\.?(?:\s*\n|\. |$)", str(error).strip() or type(error).__name__)[0][:200]
+def _first_sentence(error):
+    words = re.sub(r":\s*\n\s*", ": ", str(error).strip()) or type(error).__name__
+    return re.split(r"\.?(?:\s*\n|\. |$)", words)[0][:200]
 
 
 def _config(checkpoint):
