@@ -391,11 +391,13 @@ def _verdict(result, norm, share, errors):
     words = f"{result.source} -> {result.target}, {norm} the final norm: a ridge map fitted on states of other texts reaches a centred cosine of {_by_depth(ridge)}"
     if not result.laws: return f"{words}."
     blocks = frame[frame.layer_target >= 0]
-    law = blocks[blocks.law.isin(result.laws)].groupby("law").cosine_centered.mean().idxmax()
+    law = (frame if blocks.empty else blocks).query("law in @result.laws").groupby("law").cosine_centered.mean().idxmax()
+    words = f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}."
+    if blocks.empty: return words
     own = blocks[blocks.law == law]
     above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
     close = above & (own.cosine_centered.to_numpy() >= share*ridge.cosine_centered[ridge.layer_target >= 0].to_numpy())
-    return (f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}. The law is above chance behind {_which(above, f'the {len(above)} blocks')}, "
+    return (f"{words} The law is above chance behind {_which(above, f'the {len(above)} blocks')}, "
             f"and reaches {share:.0%} of the ridge map behind {_which(close, 'them')}.")
 
 
