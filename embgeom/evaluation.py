@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .behaviours import ABItem, WordItem
 from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
-from .steering import (NEUTRAL_TEXTS, SteeringVector, _as_for_use, _batches, _inputs, _laid_out, _states, _Stop, _Text, _with_states, add_to_blocks, find_blocks,
+from .steering import (NEUTRAL_TEXTS, SteeringVector, _as_for_use, _batches, _inputs, _laid_out, _part, _states, _Stop, _Text, _with_states, add_to_blocks, find_blocks,
                               steer)
 
 # %% ../nbs/api/42_evaluation.ipynb #534b729e
@@ -145,6 +145,17 @@ def _narrow_head(head, rows, positions, columns):
             stack.enter_context(_replaced([head], [lambda states: torch.nn.functional.linear(states, weight, bias)]))
         yield
 
+# %% ../nbs/api/42_evaluation.ipynb #7bab5484
+def _narrow_mlp(block, rows, positions):
+    "A context in which the MLP of `block` computes at some `positions` only, and gives zeros elsewhere"
+    mlp = _part(block, "mlp")
+    forward = mlp.forward
+    def narrow(states):
+        at = rows.to(states.device), positions.to(states.device)
+        output = forward(states[at][None])
+        return _with_states(output, torch.zeros_like(states).index_put(at, _states(output)[0]))
+    return _replaced([mlp], [narrow])
+
 # %% ../nbs/api/42_evaluation.ipynb #13175e23
 @dataclass(frozen=True)
 class _Forwards:
@@ -154,6 +165,7 @@ class _Forwards:
     start: int # blocks below this one run once for all ways of steering
     narrow: bool # whether texts of different lengths go together, and the head sees wanted positions only
     joined: bool # whether texts that begin alike are one row
+    few: bool # whether the last MLP sees wanted positions only
 
     def __str__(self):
         if not self.narrow: return "whole forwards, texts one by one"
@@ -172,6 +184,7 @@ class _Forwards:
         with ExitStack() as stack:
             if below: stack.enter_context(_skipping(self.lower(), below, ways))
             if deltas: stack.enter_context(add_to_blocks(self.model, {l: d.repeat_interleave(n, 0) for l, d in deltas.items()}, hook=hook, blocks=self.blocks))
+            if self.few: stack.enter_context(_narrow_mlp(find_blocks(self.model, self.blocks)[-1], rows, positions))
             if self.narrow: stack.enter_context(_narrow_head(self.model.get_output_embeddings(), rows, positions, columns))
             found = self.model(**{k: v.repeat(ways, *[1]*(v.ndim - 1)) for k, v in inputs.items()}, **_no_cache(self.model)).logits
         found = found[0] if self.narrow else found[rows.to(found.device), positions.to(found.device)]
@@ -216,12 +229,13 @@ def _choose(model, rows, steps, blocks):
     if model.get_output_embeddings() is None: raise ValueError(f"{type(model).__name__} has no head. Load the model with it: AutoModelForCausalLM.")
     start = min((s.vector.layers[0] + (s.vector.hook == "block") for s in steps), default=0)
     single = [(t,) for r in rows for t in r]
-    for these, start in ((rows, start), (single, start), (single, 0)):
-        forwards = _Forwards(model, blocks, start, True, these is rows and len(single) > len(rows))
+    few = 4*sum(len(t.wanted) for t, in single) < sum(len(t.ids) for t, in single)
+    for these, start, few in [(rows, start, True)]*few + [(rows, start, False), (single, start, False), (single, 0, False)]:
+        forwards = _Forwards(model, blocks, start, True, these is rows and len(single) > len(rows), few)
         try:
             if _agrees(forwards, _extremes(these), steps[0] if steps else None): return forwards, these
         except Exception: pass  # whatever the reason, this model does not allow it
-    return _Forwards(model, blocks, 0, False, False), single
+    return _Forwards(model, blocks, 0, False, False, False), single
 
 # %% ../nbs/api/42_evaluation.ipynb #9a1ac378
 def _chunks(steps, size):
@@ -247,8 +261,12 @@ def _sweep(forwards, rows, steps, columns=None, batch_size=None, most=2**20, pro
 def _log_odds(logits, questions, columns):
     "Log-odds (steps, questions) of the positive against the negative tokens, from the `logits` of the tokens `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
-    side = lambda q, which: logits[:, q, [at[t] for t in which]].logsumexp(-1)
-    return torch.stack([side(i, q.positive) - side(i, q.negative) for i, q in enumerate(questions)], 1).double().cpu().numpy()
+    def side(sets):
+        longest = max(map(len, sets))
+        index, missing = (torch.tensor([[at[t] for t in s] + [0]*(longest - len(s)) for s in sets]), torch.tensor([[i >= len(s) for i in range(longest)] for s in sets]))
+        found = logits.gather(-1, index.to(logits.device).expand(len(logits), -1, -1))
+        return found.masked_fill(missing.to(logits.device), -torch.inf).logsumexp(-1)
+    return (side([q.positive for q in questions]) - side([q.negative for q in questions])).double().cpu().numpy()
 
 # %% ../nbs/api/42_evaluation.ipynb #75721e21
 def _item_values(model, questions, steps, batch_size, progress, blocks):
