@@ -375,7 +375,7 @@ def _batches(lengths, size, tokens):
 
 def _at_once(model):
     "How many tokens `model` reads at a time"
-    return 512 if _device(model).type == "cpu" else 16384
+    return 256 if _device(model).type == "cpu" else 16384
 
 # %% ../nbs/api/34_steering.ipynb #fbc0865b
 def residual_norms(
