@@ -118,10 +118,17 @@ def _block_counts(table, queries, k, variance, device):
     return [_count(table.matrix[f], variance) for f in found]
 
 # %% ../nbs/api/32_dimension.ipynb #4aef4c50
+def _share(n, workers):
+    "How many of `n` tokens make a block: 16 to 256, and fewer if only so each of the `workers` gets as many blocks"
+    size = int(np.clip(n // (16*workers), 16, 256))
+    rounds = -(-n // (size*workers))
+    return max(1, -(-n // (rounds*workers)))
+
+
 def _count_all(matrix, queries, k, variance, metric, progress, block_size, device):
     "Counts for the rows `queries`, block by block, on all workers"
     threads = 1 if device else torch.get_num_threads()
-    size = block_size or int(np.clip(len(queries) // (16*max(threads, effective_n_jobs(None))), 16, 256))
+    size = block_size or _share(len(queries), max(threads, effective_n_jobs(None)))
     table = _table(matrix, metric, working_dtype(matrix) == torch.float32, device)
     count = partial(_block_counts, k=k, variance=variance, device=device)
     blocks = [queries[b] for b in row_blocks(len(queries), size)]
