@@ -36,12 +36,12 @@ element => {
   if (marks.some(mark => mark.getBBox().width + mark.getBBox().height > 0)) return true
   return [...element.querySelectorAll('canvas')].some(canvas => {
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
-    let coloured = 0
+    let colored = 0
     for (let i = 0; i < pixels.length; i += 4) {
       const [r, g, b, alpha] = pixels.slice(i, i + 4)
-      if (alpha > 0 && Math.max(r, g, b) - Math.min(r, g, b) > 20) coloured += 1
+      if (alpha > 0 && Math.max(r, g, b) - Math.min(r, g, b) > 20) colored += 1
     }
-    return coloured >= 10
+    return colored >= 10
   })
 }
 """

@@ -9,7 +9,7 @@ import torch
 
 from embgeom.coherence import semantic_coherence
 from embgeom.dimension import dimension_similarity, intrinsic_dimension
-from embgeom.linalg import nearest_neighbors, second_moments, unit_rows
+from embgeom._linalg import nearest_neighbors, second_moments, unit_rows
 from embgeom.lle import lle_similarity, lle_weights
 from embgeom.similarity import global_similarity, neighbor_overlap, token_similarity
 from embgeom.spaces import EmbeddingSpace, SpacePair
@@ -83,7 +83,7 @@ def test_spaces(pair, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("k", [30, 300])  # fewer neighbours than columns, and more
+@pytest.mark.parametrize("k", [30, 300])  # fewer neighbors than columns, and more
 def test_dimension(pair, device, k):
     assert_same(lambda device: intrinsic_dimension(pair.source, k, tokens=range(0, 4000, 40), device=device, progress=False), device)
     assert_same(lambda device: dimension_similarity(pair, k, tokens=range(0, 4000, 80), device=device, progress=False), device)

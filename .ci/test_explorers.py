@@ -115,13 +115,13 @@ LIVE = """
 from dataclasses import replace
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from embgeom import load_space, match_tokens, pocket
-from embgeom.behaviours import load_behaviour
+from embgeom.behaviors import load_behavior
 from embgeom.explorers import DimensionExplorer, GlobalExplorer, LLEExplorer, SteeringExplorer
 from embgeom.steering import NEUTRAL_TEXTS
 folders = {name: pocket.path(name) for name in ("pocket-96", "pocket-192")}
 pair, outputs = (match_tokens(*(load_space(f, role, name=n) for n, f in folders.items())) for role in ("input", "output"))
 models, tokenizer = [AutoModelForCausalLM.from_pretrained(f) for f in folders.values()], AutoTokenizer.from_pretrained(folders["pocket-96"])
-pronoun = load_behaviour("pronoun")
+pronoun = load_behavior("pronoun")
 few = replace(pronoun, items=pronoun.items[:5])
 """
 CELLS = [LIVE, *(f"{name}(pair, ' brother')" for name in NAMES[:-1]),

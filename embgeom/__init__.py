@@ -12,7 +12,7 @@ from importlib import import_module
 _names = {
     "spaces": ["EmbeddingSpace", "SpacePair"],
     "vocab": ["match_tokens"],
-    "behaviours": ["load_behaviour"],
+    "behaviors": ["load_behavior"],
     "loading": ["load_space"],
     "pocket": [],
     "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
@@ -23,7 +23,7 @@ _names = {
     "emb2emb": ["Emb2Emb"],
     "hidden": ["hidden_alignment"],
     "evaluation": ["steering_curve", "layer_sweep"],
-    "report": ["compare"],
+    "comparison": ["compare"],
     "explorers": ["GlobalExplorer", "LLEExplorer", "DimensionExplorer", "SteeringExplorer"],
     "transfers": ["transfer", "transfer_all"],
 }

@@ -11,7 +11,7 @@ import sys
 import time
 
 from . import __version__
-from .pages import check_out, write_page
+from ._pages import check_out, write_page
 from .pocket import NAMES
 
 # %% ../nbs/api/60_cli.ipynb #e9f8e653
@@ -42,10 +42,10 @@ def _transfer_options(move):
     "What `embgeom transfer` can be told"
     move.add_argument("source", help="the model the vector is found in: a folder, a hub id, or a bundled model")
     move.add_argument("target", help="the model it is moved to")
-    move.add_argument("--behaviour", default="pronoun", metavar="NAME", help="a bundled behaviour (see embgeom.behaviours), a .jsonl file, or a dataset on the hub (default pronoun)")
-    move.add_argument("--law", choices=["readout", "steering", "logits", "procrustes"], help="by which law of Emb2Emb it is moved (default: the one that was found best)")
+    move.add_argument("--behavior", default="pronoun", metavar="NAME", help="a bundled behavior (see embgeom.behaviors), a .jsonl file, or a dataset on the hub (default pronoun)")
+    move.add_argument("--method", choices=["ridge", "dual", "logits", "procrustes"], help="by which method of Emb2Emb it is moved (default: the one that was found best)")
     move.add_argument("--layer", type=int, metavar="N", help="the layer of the source, counted from 0 (default: the one that steers the source best)")
-    move.add_argument("--vector", metavar="FILE", help="a steering vector of the source, saved by SteeringVector.save (default: found with the behaviour's contrasts)")
+    move.add_argument("--vector", metavar="FILE", help="a steering vector of the source, saved by SteeringVector.save (default: found with the behavior's contrasts)")
     move.add_argument("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
 
 # %% ../nbs/api/60_cli.ipynb #bf3acefa
@@ -58,8 +58,8 @@ def _peak_memory():
 # %% ../nbs/api/60_cli.ipynb #2a034241
 def _compare(args, out):
     "Compare models by name"
-    from embgeom.report import compare
-    found = compare(*args.models, role=args.role, **(dict(sample=None, strata=True) if args.full else {}))
+    from embgeom.comparison import compare
+    found = compare(*args.models, role=args.role, **(dict(sample=None, groups=True) if args.full else {}))
     print(found.text(), flush=True)
     return found.save(out)
 
@@ -69,7 +69,7 @@ def _transfer(args, out):
     from embgeom.steering import SteeringVector
     from embgeom.transfers import transfer
     if args.save: check_out(args.save)
-    found = transfer(args.source, args.target, args.behaviour, args.law, args.layer, SteeringVector.load(args.vector) if args.vector else None)
+    found = transfer(args.source, args.target, args.behavior, args.method, args.layer, SteeringVector.load(args.vector) if args.vector else None)
     print(found.text(), flush=True)
     if args.save: found.moved.save(args.save)
     return found.save(out)
@@ -77,9 +77,9 @@ def _transfer(args, out):
 # %% ../nbs/api/60_cli.ipynb #3d45e9ca
 def _demo(args, out):
     "Compare the bundled models, move one direction between two of them, or every direction between all, and write both on one page"
-    from embgeom.report import compare
+    from embgeom.comparison import compare
     from embgeom.transfers import transfer, transfer_all
-    found = compare(*NAMES, **(dict(sample=None, strata=True) if args.full else {}))
+    found = compare(*NAMES, **(dict(sample=None, groups=True) if args.full else {}))
     print(found.text(), flush=True)
     moved = transfer_all(NAMES) if args.full else transfer(NAMES[0], NAMES[-1], "pronoun")
     print(f"\n{moved.text()}", flush=True)

@@ -17,15 +17,15 @@ import torch
 from joblib import effective_n_jobs
 from scipy.linalg import cython_lapack
 
-from .blocks import each_block, one_thread, row_blocks, rows_that_fit
-from .linalg import _check_neighbors, _search, _table, nearest_neighbors, pearson, working_dtype
+from ._parallel import each_block, one_thread, row_blocks, rows_that_fit
+from ._linalg import _check_neighbors, _search, _table, nearest_neighbors, pearson, working_dtype
 from .plots import density_chart, distribution_chart, line_chart
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
 # %% ../nbs/api/32_dimension.ipynb #a1327120
 def _centered(
-    points, # a token's neighbours (k, d)
+    points, # a token's neighbors (k, d)
     dtype, # of the result
 ): # -> (k, d), and the squared length of the mean
     "`points` less their mean, and how far from the origin that mean is"
@@ -58,7 +58,7 @@ def _eigenvalues(gram):
     # rows and columns change places between C and Fortran: no matter, the matrix is symmetric
     _lapack(f"{letter}sytrd", 10)(b"U", N, at(gram), N, at(diagonal), at(beside), at(scales), at(work), ctypes.addressof(room), info_at)
     _lapack(f"{letter}sterf", 4)(N, at(diagonal), at(beside), info_at)
-    if info.value: raise np.linalg.LinAlgError(f"No eigenvalues found for a neighbourhood (LAPACK says {info.value}); look for rows of huge numbers.")
+    if info.value: raise np.linalg.LinAlgError(f"No eigenvalues found for a neighborhood (LAPACK says {info.value}); look for rows of huge numbers.")
     return diagonal
 
 # %% ../nbs/api/32_dimension.ipynb #41a8fa87
@@ -138,20 +138,20 @@ def _count_all(matrix, queries, k, variance, metric, progress, block_size, devic
 # %% ../nbs/api/32_dimension.ipynb #d054e737
 @dataclass(frozen=True, repr=False)
 class IntrinsicDimension(Result):
-    "Number of components that hold a share of the variance of each token's neighbours (arXiv 2503.21073)"
+    "Number of components that hold a share of the variance of each token's neighbors (arXiv 2503.21073)"
     name: str # of the space
     mean: float # mean over the tokens
     stderr: float | None # standard error of the mean over the space's tokens, from a sample of them; None where all are there
-    k: int # neighbours of each token
+    k: int # neighbors of each token
     variance: float # share of the variance to reach
-    metric: str # what chose the neighbours
+    metric: str # what chose the neighbors
     n_tokens: int # tokens measured
     tokens: tuple # their keys
     values: np.ndarray # each token's dimension (n_tokens,), whole numbers
 
     def chart(self): # -> altair chart
         "The distribution of the tokens' dimensions, with those at both ends by name"
-        title = f"{self.name or 'Space'}: dimensions around a token ({self.k:,} neighbours, {self.variance:.0%} of their variance), {self.mean:.1f} on average"
+        title = f"{self.name or 'Space'}: dimensions around a token ({self.k:,} neighbors, {self.variance:.0%} of their variance), {self.mean:.1f} on average"
         return distribution_chart(self.values, [token_label(t) for t in self.tokens], "intrinsic dimension", title, model=self.name or None)
 
 # %% ../nbs/api/32_dimension.ipynb #775b24e4
@@ -162,21 +162,21 @@ def _check(space, k, variance, tokens, metric):
     if len(set(rows)) < len(rows): raise ValueError(f"Each token is measured once; {len(rows) - len(set(rows))} of the {len(rows)} tokens came again.")
     if not 0 < variance < 1: raise ValueError(f"variance is the share to reach, between 0 and 1 (e.g. 0.95); {variance!r} came.")
     _check_neighbors(space.matrix, k, rows, metric)
-    if k < 2: raise ValueError(f"One neighbour alone has no spread: k must be at least 2; k = {k!r} came.")
+    if k < 2: raise ValueError(f"One neighbor alone has no spread: k must be at least 2; k = {k!r} came.")
     return rows
 
 # %% ../nbs/api/32_dimension.ipynb #26d899db
 def intrinsic_dimension(
     space:EmbeddingSpace, # the vectors and their tokens
-    k=1200, # neighbours of each token, the token itself not counted; the paper's number
-    variance=0.95, # share of the neighbours' variance to reach, between 0 and 1
+    k=1200, # neighbors of each token, the token itself not counted; the paper's number
+    variance=0.95, # share of the neighbors' variance to reach, between 0 and 1
     tokens=None, # which to measure (keys, texts or row numbers), e.g. a random sample; all of them where None
-    metric="cosine", # what chooses the neighbours: "cosine" or "euclidean"
+    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     progress=True, # show a bar
     block_size=None, # tokens to a block of work; chosen for the workers where None
     device=None, # where products and eigenvalues are computed, e.g. "cuda"; here, by LAPACK, where None
 ) -> IntrinsicDimension: # a whole number for each token, and their mean
-    "How many dimensions `space` has around each token: components that hold `variance` of its `k` neighbours (arXiv 2503.21073)"
+    "How many dimensions `space` has around each token: components that hold `variance` of its `k` neighbors (arXiv 2503.21073)"
     rows = _check(space, k, variance, tokens, metric)
     values = _count_all(space.matrix, rows, k, variance, metric, progress, block_size, device)
     m, n = len(rows), len(space)
@@ -186,12 +186,12 @@ def intrinsic_dimension(
 # %% ../nbs/api/32_dimension.ipynb #ef2a1e87
 @dataclass(frozen=True, repr=False)
 class ExplainedVariance(Result):
-    "Shares of the variance of one token's neighbours that the first components hold"
+    "Shares of the variance of one token's neighbors that the first components hold"
     token: bytes # key
-    k: int # neighbours
+    k: int # neighbors
     metric: str # what chose them
     component: np.ndarray # 1, 2, ... (m,)
-    cumulative: np.ndarray # share held by so many components, in [0, 1] (m,); empty where all neighbours are one point
+    cumulative: np.ndarray # share held by so many components, in [0, 1] (m,); empty where all neighbors are one point
 
     def dimension(self,
         variance=0.95, # share to reach
@@ -203,7 +203,7 @@ class ExplainedVariance(Result):
         variance=0.95, # share to mark
     ): # -> altair chart
         "The curve, and where it passes the share"
-        if not len(self.component): raise ValueError(f"There is nothing to draw: all {self.k:,} neighbours of {token_label(self.token)} are one point.")
+        if not len(self.component): raise ValueError(f"There is nothing to draw: all {self.k:,} neighbors of {token_label(self.token)} are one point.")
         name, keep = token_label(self.token), np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int))
         frame = pd.DataFrame({"components": self.component[keep], "share": self.cumulative[keep], "token": name})
         return line_chart(frame, "components", "share", "token", "components, the largest first", "share of the variance together",
@@ -215,10 +215,10 @@ class ExplainedVariance(Result):
 def explained_variance(
     space:EmbeddingSpace, # the vectors and their tokens
     token, # which (key, text or row number)
-    k=1200, # neighbours of the token
+    k=1200, # neighbors of the token
     metric="cosine", # what chooses them: "cosine" or "euclidean"
 ) -> ExplainedVariance: # the curve
-    "Cumulative share of the variance of the `k` neighbours of `token` by number of components, in double precision"
+    "Cumulative share of the variance of the `k` neighbors of `token` by number of components, in double precision"
     (row,) = _check(space, k, .5, [token], metric)
     with one_thread: curve = _exact_curve(space.matrix[nearest_neighbors(space.matrix, k, [row], metric)[1][0]])
     return ExplainedVariance(space.tokens[row], k, metric, np.arange(1, len(curve) + 1), curve)
@@ -254,7 +254,7 @@ class DimensionSimilarity(Result):
     null_std: float # standard deviation under random matching
     source_mean: float # mean dimension in the first space
     target_mean: float # and in the second
-    k: int # neighbours of each token
+    k: int # neighbors of each token
     variance: float # share of the variance to reach
     n_tokens: int # tokens measured
     tokens: tuple # their keys
@@ -284,10 +284,10 @@ def correlate_dimensions(
 # %% ../nbs/api/32_dimension.ipynb #e10ed549
 def dimension_similarity(
     pair:SpacePair, # two spaces with the same tokens
-    k=1200, # neighbours of each token
-    variance=0.95, # share of the neighbours' variance to reach
+    k=1200, # neighbors of each token
+    variance=0.95, # share of the neighbors' variance to reach
     tokens=None, # which to measure, e.g. a random sample; all of them where None
-    metric="cosine", # what chooses the neighbours: "cosine" or "euclidean"
+    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     progress=True, # show a bar
     block_size=None, # tokens to a block of work
     device=None, # where products and eigenvalues are computed

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from .behaviours import ABItem, WordItem
+from .behaviors import ABItem, WordItem
 from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
 from .steering import (NEUTRAL_TEXTS, SteeringVector, _as_for_use, _batches, _inputs, _laid_out, _part, _states, _Stop, _Text, _with_states, add_to_blocks, find_blocks,
@@ -31,7 +31,7 @@ class _Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
     item: int # which item it belongs to
     ids: list # the context
-    positive: list # next tokens that show the behaviour
+    positive: list # next tokens that show the behavior
     negative: list # next tokens that show its opposite
 
 # %% ../nbs/api/42_evaluation.ipynb #549b2e99
@@ -72,7 +72,7 @@ def _word_question(tokenizer, item, index, report):
 # %% ../nbs/api/42_evaluation.ipynb #b8e38271
 def _questions(tokenizer, items):
     "Every question of `items`, and what was found about their words"
-    if not items: raise ValueError("There are no items to measure with; give ABItems or WordItems, or the items of load_behaviour(...).")
+    if not items: raise ValueError("There are no items to measure with; give ABItems or WordItems, or the items of load_behavior(...).")
     found, report = [], {"left_out": set(), "split": set()}
     for i, item in enumerate(items):
         if isinstance(item, ABItem): found += _letter_questions(tokenizer, item, i)

@@ -20,11 +20,11 @@ from IPython.display import display
 from scipy.linalg import eigh
 from tqdm.auto import tqdm
 
-from .behaviours import Behaviour, WordItem
+from .behaviors import Behavior, WordItem
 from .dimension import components_for, gaussian_like
-from .emb2emb import LAWS, Emb2Emb
+from .emb2emb import METHODS, Emb2Emb
 from .evaluation import steering_curve
-from .linalg import row_blocks, unit_rows
+from ._linalg import row_blocks, unit_rows
 from .plots import NEUTRAL, bars_chart, chart_html, chart_png, density_chart, distribution_chart, interval_chart, line_chart, map_chart, matrix_chart, overlaid_chart, pictures_enabled
 from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
@@ -225,10 +225,10 @@ def _others(values, row):
 # %% ../nbs/api/51_explorers.ipynb #1d08169e
 @dataclass(frozen=True)
 class _Mixture:
-    "A token as a mixture of its nearest neighbours, with everything on the way"
-    rows: np.ndarray # row numbers of the neighbours, nearest first (k,)
+    "A token as a mixture of its nearest neighbors, with everything on the way"
+    rows: np.ndarray # row numbers of the neighbors, nearest first (k,)
     cosines: np.ndarray # with the token (k,)
-    offsets: np.ndarray # neighbours less the token (k, d)
+    offsets: np.ndarray # neighbors less the token (k, d)
     gram: np.ndarray # products of the offsets (k, k)
     weights: np.ndarray # (k,)
 
@@ -246,7 +246,7 @@ def _mixture(around, row, k, ridge=1e-3):
 
 # %% ../nbs/api/51_explorers.ipynb #e6536eaa
 def _flat(mixture):
-    "The neighbours, the token and the mixture on the plane in which the neighbours differ most: (k + 2, 2)"
+    "The neighbors, the token and the mixture on the plane in which the neighbors differ most: (k + 2, 2)"
     points = np.concatenate([mixture.offsets, np.zeros((1, mixture.offsets.shape[1])), mixture.left[None]])
     mean = mixture.offsets.mean(0)
     axes = np.linalg.svd(mixture.offsets - mean, full_matrices=False)[2][:2]
@@ -259,7 +259,7 @@ def _lle_token(e):
     (one, other), dims = e.pair.names, [s.dim for s in (e.pair.source, e.pair.target)]
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
     return Step("token", f"{e.label} is a row of {dims[0]} numbers in {one}, and of {dims[1]} in {other}. Scaled to length one, its products with the other rows are "
-                "cosines: 1 for the same direction, 0 for a right angle. The picture shows its cosines with all other tokens; what stands out on the right are its neighbours.",
+                "cosines: 1 for the same direction, 0 for a right angle. The picture shows its cosines with all other tokens; what stands out on the right are its neighbors.",
                 "<i>x</i> = <i>v</i> / |<i>v</i>|, &ensp; cos = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
                 overlaid_chart(values, "cosine", f"Most tokens are far from {e.plain}; a few are near"))
 
@@ -267,74 +267,74 @@ def _lle_token(e):
 def _lle_near(e):
     "Step 2"
     m, name = e.mixtures[0], e.pair.names[0]
-    frame = pd.DataFrame({"neighbour": e.labels(m.rows), "cosine": m.cosines, "model": name})
-    return Step("neighbours", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
-                bars_chart(frame, "neighbour", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
+    frame = pd.DataFrame({"neighbor": e.labels(m.rows), "cosine": m.cosines, "model": name})
+    return Step("neighbors", f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.", "",
+                bars_chart(frame, "neighbor", "cosine", "model", f"The nearest tokens to {e.plain} in {name}", "cosine", width=320))
 
 # %% ../nbs/api/51_explorers.ipynb #46404060
 def _lle_gram(e):
     "Step 3"
     m, names = e.mixtures[0], e.labels(e.mixtures[0].rows)
     frame = pd.DataFrame({"one": np.repeat(names, e.k), "other": names*e.k, "product": m.gram.ravel()})
-    return Step("Gram matrix", f"Seen from {e.label}, each neighbour lies one step away. The products of these steps, two by two: the squared lengths on the diagonal, "
-                "and beside it large numbers for two neighbours in the same direction.",
+    return Step("Gram matrix", f"Seen from {e.label}, each neighbor lies one step away. The products of these steps, two by two: the squared lengths on the diagonal, "
+                "and beside it large numbers for two neighbors in the same direction.",
                 "<i>G</i><sub><i>jl</i></sub> = (<i>x</i><sub><i>j</i></sub> − <i>x</i>) · (<i>x</i><sub><i>l</i></sub> − <i>x</i>)",
-                matrix_chart(frame, "one", "other", "product", f"Products of the steps from {e.plain} to its neighbours"))
+                matrix_chart(frame, "one", "other", "product", f"Products of the steps from {e.plain} to its neighbors"))
 
 
 def _lle_weights(e):
     "Step 4"
     m, name = e.mixtures[0], e.pair.names[0]
-    frame = pd.DataFrame({"neighbour": e.labels(m.rows), "weight": m.weights, "model": name})
-    return Step("weights", "The weights that bring the mixture of the neighbours as near to the token as can be, and add up to one. A thousandth of the trace is added to "
-                "the diagonal of <i>G</i>, so that neighbours in one line do no harm. A negative weight moves away from that neighbour.",
+    frame = pd.DataFrame({"neighbor": e.labels(m.rows), "weight": m.weights, "model": name})
+    return Step("weights", "The weights that bring the mixture of the neighbors as near to the token as can be, and add up to one. A thousandth of the trace is added to "
+                "the diagonal of <i>G</i>, so that neighbors in one line do no harm. A negative weight moves away from that neighbor.",
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
-                bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
+                bars_chart(frame, "neighbor", "weight", "model", f"How much of each neighbor {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
 # %% ../nbs/api/51_explorers.ipynb #df973073
 def _lle_mixture(e):
     "Step 5"
     m, flat = e.mixtures[0], _flat(e.mixtures[0])
     names = [*e.labels(m.rows), e.plain, "the mixture"]
-    frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "name": names, "kind": ["neighbour"]*e.k + ["token", "mixture"], "shown": [*names[:-1], ""]})
+    frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "name": names, "kind": ["neighbor"]*e.k + ["token", "mixture"], "shown": [*names[:-1], ""]})
     left, mean = (float(v @ v) for v in (m.left, m.offsets.mean(0)))
-    return Step("mixture", f"The mixture beside the token, on the plane in which the neighbours differ most. It leaves over {left:.3f} of the token's squared length; "
-                f"the plain mean of the neighbours leaves {mean:.3f}.", "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
-                map_chart(frame, "along", "up", "kind", "name", "shown", f"The neighbours of {e.plain} in {e.pair.names[0]}, and their mixture",
+    return Step("mixture", f"The mixture beside the token, on the plane in which the neighbors differ most. It leaves over {left:.3f} of the token's squared length; "
+                f"the plain mean of the neighbors leaves {mean:.3f}.", "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
+                map_chart(frame, "along", "up", "kind", "name", "shown", f"The neighbors of {e.plain} in {e.pair.names[0]}, and their mixture",
                           "first principal direction", "second principal direction", e.pair.names[0]))
 
 
 def _lle_other(e):
     "Step 6"
     m, (one, name) = e.mixtures[1], e.pair.names
-    frame = pd.DataFrame({"neighbour": e.labels(m.rows), "weight": m.weights, "model": name})
-    return Step("other model", f"The same in {name}: its own neighbours, its own weights. {e.shared} of its {e.k} neighbours are neighbours in {one} too. Weights do not depend on "
+    frame = pd.DataFrame({"neighbor": e.labels(m.rows), "weight": m.weights, "model": name})
+    return Step("other model", f"The same in {name}: its own neighbors, its own weights. {e.shared} of its {e.k} neighbors are neighbors in {one} too. Weights do not depend on "
                 "coordinates, nor on how many there are, so the two rows can be compared.", "",
-                bars_chart(frame, "neighbour", "weight", "model", f"How much of each neighbour {name} mixes into {e.plain}", "weight in the mixture", width=320))
+                bars_chart(frame, "neighbor", "weight", "model", f"How much of each neighbor {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
 # %% ../nbs/api/51_explorers.ipynb #df54c1f3
 def _lle_cosine(e):
     "Step 7"
-    frame = pd.DataFrame({"neighbour": e.labels(e.products.index), "part": e.products.to_numpy()})
-    return Step("cosine", "The weights of both models as two rows over all tokens, scaled to length one. Their products add up to the cosine; a neighbour that only one model "
+    frame = pd.DataFrame({"neighbor": e.labels(e.products.index), "part": e.products.to_numpy()})
+    return Step("cosine", "The weights of both models as two rows over all tokens, scaled to length one. Their products add up to the cosine; a neighbor that only one model "
                 f"uses adds nothing. Here the parts add up to <strong>{e.cosine:.3f}</strong>.",
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
-                bars_chart(frame, "neighbour", "part", None, f"What each neighbour adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
+                bars_chart(frame, "neighbor", "part", None, f"What each neighbor adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
 # %% ../nbs/api/51_explorers.ipynb #8550242f
 class LLEExplorer(TokenExplorer):
-    "How two models put a token together from its neighbours (arXiv 2503.21073; Roweis & Saul 2000)"
+    "How two models put a token together from its neighbors (arXiv 2503.21073; Roweis & Saul 2000)"
     what = "Locally linear embedding of one token"
     recipe = (_lle_token, _lle_near, _lle_gram, _lle_weights, _lle_mixture, _lle_other, _lle_cosine)
 
     def __init__(self,
         pair:SpacePair, # two spaces with the same tokens
         token=0, # which to begin with: key, text or row number
-        k=10, # neighbours of each token
+        k=10, # neighbors of each token
     ):
-        if not 2 <= k < len(pair): raise ValueError(f"k neighbours of one of {len(pair):,} tokens: k must be from 2 to {len(pair) - 1:,}; k = {k!r} came.")
+        if not 2 <= k < len(pair): raise ValueError(f"k neighbors of one of {len(pair):,} tokens: k must be from 2 to {len(pair) - 1:,}; k = {k!r} came.")
         self.pair, self.around = pair, [_Cosines(s, name) for s, name in zip((pair.source, pair.target), pair.names)]
-        self._k = widgets.IntSlider(description="neighbours", value=k, min=2, max=min(max(20, k), len(pair) - 1), continuous_update=False)
+        self._k = widgets.IntSlider(description="neighbors", value=k, min=2, max=min(max(20, k), len(pair) - 1), continuous_update=False)
         super().__init__(pair, token, [self._k])
 
     k = _value_of("_k")
@@ -349,12 +349,12 @@ class LLEExplorer(TokenExplorer):
 
     def say(self):
         one, other = self.pair.names
-        return (f"{self.label} in {one} and {other}: {self.shared} of the {self.k} nearest neighbours are the same (chance would give {self.k**2/(len(self.pair) - 1):.2f}), and the "
-                f"cosine of the two rows of weights is <strong>{self.cosine:.3f}</strong> (1: the same neighbours in the same mixture; 0: none in common).")
+        return (f"{self.label} in {one} and {other}: {self.shared} of the {self.k} nearest neighbors are the same (chance would give {self.k**2/(len(self.pair) - 1):.2f}), and the "
+                f"cosine of the two rows of weights is <strong>{self.cosine:.3f}</strong> (1: the same neighbors in the same mixture; 0: none in common).")
 
     def draw(self):
-        long = self.weights.set_axis(self.labels(self.weights.index)).rename_axis("neighbour").reset_index()
-        return bars_chart(long.melt("neighbour", var_name="model", value_name="weight"), "neighbour", "weight", "model",
+        long = self.weights.set_axis(self.labels(self.weights.index)).rename_axis("neighbor").reset_index()
+        return bars_chart(long.melt("neighbor", var_name="model", value_name="weight"), "neighbor", "weight", "model",
                           f"What {self.plain} is made of in the two models", "weight in the mixture")
 
 # %% ../nbs/api/51_explorers.ipynb #15de1f79
@@ -397,16 +397,16 @@ def _global_pairs(e):
 def _chance_chart(f):
     "Both correlations of the GlobalSimilarity `f`, their intervals, and what chance gives"
     frame = pd.DataFrame([("raw", f.pearson, *f.interval, -2*f.null_std, 2*f.null_std),
-                          ("centred", f.pearson_centered, *f.interval_centered, -2*f.null_std_centered, 2*f.null_std_centered)],
+                          ("centered", f.pearson_centered, *f.interval_centered, -2*f.null_std_centered, 2*f.null_std_centered)],
                          columns=["kind", "correlation", "low", "high", "chance low", "chance high"])
     return interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high",
-                          "Raw and centred correlation over all pairs; grey: chance", "correlation over all pairs")
+                          "Raw and centered correlation over all pairs; grey: chance", "correlation over all pairs")
 
 
 def _global_chance(e):
     "Step 7"
     return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two standard deviations either side are the grey bars. A direction that all "
-                "tokens share makes every cosine larger in the raw value; centred, the mean is subtracted first, and what is left is about the tokens themselves.", "", e.fixed[2])
+                "tokens share makes every cosine larger in the raw value; centered, the mean is subtracted first, and what is left is about the tokens themselves.", "", e.fixed[2])
 
 # %% ../nbs/api/51_explorers.ipynb #e1068e94
 class GlobalExplorer(TokenExplorer):
@@ -489,8 +489,8 @@ def _dim_token(e):
     "Step 1"
     values = {a.name: _others(a.with_all(e.row), e.row) for a in e.around}
     far = " and ".join(f"{c[-1]:.2f} in {n}" for n, c in zip(e.sides, e.near_cosines))
-    return Step("token", f"The cosines of {e.label} with all other tokens. Its neighbourhood are the {e.k:,} nearest; the last of them has cosine {far}.",
-                "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| |<i>v</i><sub><i>j</i></sub>|", overlaid_chart(values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the right are its neighbours"))
+    return Step("token", f"The cosines of {e.label} with all other tokens. Its neighborhood are the {e.k:,} nearest; the last of them has cosine {far}.",
+                "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| |<i>v</i><sub><i>j</i></sub>|", overlaid_chart(values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the right are its neighbors"))
 
 
 def _dim_near(e):
@@ -498,25 +498,25 @@ def _dim_near(e):
     ranks = _thin(e.k)
     frame = pd.concat([pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n}) for n, c in zip(e.sides, e.near_cosines)])
     first = "; ".join(f"{n}: {', '.join(html.escape(t) for t in e.labels(r[:6]))}" for n, r in zip(e.sides, e.near))
-    return Step("neighbours", f"From the nearest to number {e.k:,}. The first are {first}.", "",
-                line_chart(frame, "rank", "cosine", "model", "neighbour, nearest first", "cosine", f"The neighbours of {e.plain}: a few are near, then a long tail"))
+    return Step("neighbors", f"From the nearest to number {e.k:,}. The first are {first}.", "",
+                line_chart(frame, "rank", "cosine", "model", "neighbor, nearest first", "cosine", f"The neighbors of {e.plain}: a few are near, then a long tail"))
 
 # %% ../nbs/api/51_explorers.ipynb #c70b0c58
 def _flat_frame(e):
-    "The neighbours of the first model laid flat; those furthest out by name"
+    "The neighbors of the first model laid flat; those furthest out by name"
     flat, near = _plane(e.points[0]), e.near[0]
     ends = np.unique(np.argsort(flat, axis=0, kind="stable")[[0, 1, 2, -3, -2, -1]])
     rows = np.union1d(ends, np.linspace(0, e.k - 1, min(e.k, 250)).round().astype(int))
     names, named = np.array(e.labels(near[rows]), dtype=object), np.isin(rows, ends)
-    frame = pd.DataFrame({"along": flat[rows, 0], "up": flat[rows, 1], "name": names, "kind": np.where(named, "furthest out", "neighbours"), "shown": np.where(named, names, "")})
+    frame = pd.DataFrame({"along": flat[rows, 0], "up": flat[rows, 1], "name": names, "kind": np.where(named, "furthest out", "neighbors"), "shown": np.where(named, names, "")})
     return frame.sort_values("kind", ascending=False, kind="stable")
 
 
 def _dim_plane(e):
     "Step 3"
-    return Step("centre", f"Their rows as they are, less the mean of the rows, laid flat on the two directions in which they spread most ({e.sides[0]}). These two hold "
+    return Step("center", f"Their rows as they are, less the mean of the rows, laid flat on the two directions in which they spread most ({e.sides[0]}). These two hold "
                 f"{e.shares[0][:2].sum():.0%} of the variance: the flat picture leaves out the rest.", "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
-                map_chart(_flat_frame(e), "along", "up", "kind", "name", "shown", f"The neighbours of {e.plain} in {e.sides[0]}, laid flat",
+                map_chart(_flat_frame(e), "along", "up", "kind", "name", "shown", f"The neighbors of {e.plain} in {e.sides[0]}, laid flat",
                           "first principal direction", "second principal direction", e.sides[0]))
 
 
@@ -546,22 +546,22 @@ def _dim_choices(e):
     levels = np.round(np.arange(.5, .991, .01), 2)
     frame = pd.concat([pd.DataFrame({"level": levels, "dimension": [components_for(np.cumsum(s), v) for v in levels], "model": n}) for n, s in zip(e.sides, e.shares)])
     return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can be compared are tokens and models at the same two numbers.", "",
-                line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbours)"))
+                line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension", f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbors)"))
 
 # %% ../nbs/api/51_explorers.ipynb #2368ccc2
 class DimensionExplorer(TokenExplorer):
-    "In how many directions the neighbours of a token spread, in one model or two (arXiv 2503.21073)"
+    "In how many directions the neighbors of a token spread, in one model or two (arXiv 2503.21073)"
     what = "Intrinsic dimension around one token"
     recipe = (_dim_token, _dim_near, _dim_plane, _dim_variances, _dim_sum, _dim_random, _dim_choices)
 
     def __init__(self,
         data, # a SpacePair, or an EmbeddingSpace
         token=0, # which to begin with: key, text or row number
-        k=None, # neighbours of the token; a tenth of all, at most 1,200, where None
+        k=None, # neighbors of the token; a tenth of all, at most 1,200, where None
         variance=.95, # share of their variance to reach
     ):
         n, k = len(data), k or max(2, min(1200, len(data)//10))
-        if not 2 <= k < n: raise ValueError(f"k neighbours of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came.")
+        if not 2 <= k < n: raise ValueError(f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came.")
         if not .5 <= variance <= .99: raise ValueError(f"variance is the share to reach, here from 0.5 to 0.99; {variance!r} came.")
         self.spaces = [data.source, data.target] if isinstance(data, SpacePair) else [data]
         self.sides = list(data.names) if isinstance(data, SpacePair) else [data.name or "space"]
@@ -569,7 +569,7 @@ class DimensionExplorer(TokenExplorer):
             self.around = [_Cosines(s, name) for s, name in zip(self.spaces, self.sides)]
             most = min(n - 1, max(2*k, 20))
             self._random = [g.matrix[_Cosines(g, "").nearest(0, most)[0]] for g in map(gaussian_like, self.spaces)]
-        self._k = widgets.IntSlider(description="neighbours", value=k, min=2, max=most, continuous_update=False)
+        self._k = widgets.IntSlider(description="neighbors", value=k, min=2, max=most, continuous_update=False)
         self._variance = widgets.FloatSlider(description="threshold", value=variance, min=.5, max=.99, step=.01, continuous_update=False)
         self._looked = None
         super().__init__(data, token, [self._k, self._variance])
@@ -588,20 +588,20 @@ class DimensionExplorer(TokenExplorer):
 
     def say(self):
         found = " and ".join(f"<strong>{d}</strong> of the {s.dim} dimensions of {n} (random points: {r})" for d, s, n, r in zip(self.dimensions, self.spaces, self.sides, self.random_dimensions))
-        return f"To hold {self.variance:.0%} of the variance of the {self.k:,} nearest neighbours of {self.label} it takes {found}."
+        return f"To hold {self.variance:.0%} of the variance of the {self.k:,} nearest neighbors of {self.label} it takes {found}."
 
     def curve_chart(self, random):
         "The cumulative curves, with the lines of `random` points in grey"
         frame = _curves(dict(zip(self.sides, self.shares)) | random, cumulative=True)
-        return line_chart(frame, "components", "share", "model", "directions, the largest first", "share of the variance together", f"How many directions the neighbours of {self.plain} spread in",
+        return line_chart(frame, "components", "share", "model", "directions, the largest first", "share of the variance together", f"How many directions the neighbors of {self.plain} spread in",
                           neutral=tuple(random), threshold=self.variance, threshold_title=f"{self.variance:.0%}", y_format=".0%")
 
     def draw(self): return self.curve_chart(dict(zip([f"random, {s.dim} wide" for s in self.spaces], self.random_shares)))
 
 # %% ../nbs/api/51_explorers.ipynb #d598b947
-_FORMULAS = {"readout": "<i>u</i> = <i>v</i> <i>T</i>, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
-             "steering": "<i>u</i> = <i>v</i> pinv(<i>T</i>)ᵀ, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
-             "logits": "<i>u</i> = <i>v</i> <i>R</i>ᵀ, &ensp; <i>R</i> = (<i>B</i>ᵀ<i>B</i> + α<i>I</i>)⁻¹ <i>B</i>ᵀ<i>A</i>, columns centred",
+_FORMULAS = {"ridge": "<i>u</i> = <i>v</i> <i>T</i>, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
+             "dual": "<i>u</i> = <i>v</i> pinv(<i>T</i>)ᵀ, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
+             "logits": "<i>u</i> = <i>v</i> <i>R</i>ᵀ, &ensp; <i>R</i> = (<i>B</i>ᵀ<i>B</i> + α<i>I</i>)⁻¹ <i>B</i>ᵀ<i>A</i>, columns centered",
              "procrustes": "<i>u</i> = <i>v</i> <i>UV</i>ᵀ, &ensp; <i>A</i>ᵀ<i>B</i> = <i>UΣV</i>ᵀ"}
 
 
@@ -613,10 +613,10 @@ def _short(text, most=48):
 def _steer_contrasts(e):
     "Step 1"
     flat, n = _plane(e.states), len(e.states)//2
-    texts = [_short(" ".join(t.split())) for c in e.behaviour.contrasts for t in c]
+    texts = [_short(" ".join(t.split())) for c in e.behavior.contrasts for t in c]
     frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "text": texts, "kind": ["positive", "negative"]*n, "shown": ""})
-    (first, second), where = map(html.escape, e.behaviour.contrasts[0]), f"at the {'last' if e.behaviour.position == -1 else 'last but one'} token"
-    return Step("contrasts", f"{n} pairs of texts that differ in one thing: {html.escape(e.behaviour.what)}. The first pair: “{first}” against “{second}” {e.source} reads them, and its hidden "
+    (first, second), where = map(html.escape, e.behavior.contrasts[0]), f"at the {'last' if e.behavior.position == -1 else 'last but one'} token"
+    return Step("contrasts", f"{n} pairs of texts that differ in one thing: {html.escape(e.behavior.what)}. The first pair: “{first}” against “{second}” {e.source} reads them, and its hidden "
                 f"states after block {e.layer}, {where}, are laid flat.", "",
                 map_chart(frame, "along", "up", "kind", "text", "shown", f"Hidden states of both sides in {e.source}, block {e.layer}", "first principal direction", "second principal direction", e.source))
 
@@ -626,17 +626,17 @@ def _steer_difference(e):
     frame = pd.concat([v.to_frame().assign(model=n) for v, n in ((e.vector, e.source), (e.native, e.target))])
     return Step("difference", f"The mean difference between the two sides, at each block: the steering vector of that block. The picture shows how long it is, against the hidden states there. From here on: block {e.layer}. "
                 f"(The vector of {e.target} itself is shown for comparison; the map does not know it.)", "<i>v</i> = mean(<i>h</i><sub>positive</sub> − <i>h</i><sub>negative</sub>)",
-                line_chart(frame, "layer", "ratio", "model", "block, from 0", "length / median length of hidden states", f"How long the difference is ({e.behaviour.what})", points=True))
+                line_chart(frame, "layer", "ratio", "model", "block, from 0", "length / median length of hidden states", f"How long the difference is ({e.behavior.what})", points=True))
 
 # %% ../nbs/api/51_explorers.ipynb #790adbab
 def _steer_map(e):
     "Step 3"
-    s = np.linalg.svd(e.mapping.matrix(e.law), compute_uv=False)
-    frame = pd.DataFrame({"number": np.arange(1, len(s) + 1), "value": s/s[0], "law": e.law})
+    s = np.linalg.svd(e.mapping.matrix(e.method), compute_uv=False)
+    frame = pd.DataFrame({"number": np.arange(1, len(s) + 1), "value": s/s[0], "method": e.method})
     m = e.mapping
     return Step("map", f"One matrix takes vectors of {e.source} ({m.source_dim_} numbers) to {e.target} ({m.target_dim_}). It is fitted on the output rows <i>A</i> and <i>B</i> of the {m.n_tokens_:,} "
-                f"tokens that both have; no text is run. The law is <strong>{e.law}</strong>. How much the matrix stretches each direction: if all were stretched alike, every law would give the same direction.",
-                _FORMULAS[e.law], line_chart(frame, "number", "value", "law", "direction", "stretched by, the most = 1", f"Singular values of the map ({e.law})", neutral=(e.law,)))
+                f"tokens that both have; no text is run. The method is <strong>{e.method}</strong>. How much the matrix stretches each direction: if all were stretched alike, every method would give the same direction.",
+                _FORMULAS[e.method], line_chart(frame, "number", "value", "method", "direction", "stretched by, the most = 1", f"Singular values of the map ({e.method})", neutral=(e.method,)))
 
 
 def _steer_moved(e):
@@ -652,7 +652,7 @@ def _steer_rescale(e):
     "Step 5"
     v, u, layer = e.one[e.layer], e.moved[e.to], f"block {e.to}"
     rows = [("hidden states", e.one.norms[e.layer], e.source), ("vector", np.linalg.norm(v), e.source), ("hidden states", e.moved.norms[e.to], e.target),
-            ("as the law gives it", np.linalg.norm(e.mapping.transform(v, e.law)), e.target), ("rescaled", np.linalg.norm(u), e.target)]
+            ("as the method gives it", np.linalg.norm(e.mapping.transform(v, e.method)), e.target), ("rescaled", np.linalg.norm(u), e.target)]
     return Step("rescale", f"Hidden states are not equally long in the two models. The moved vector is made as long against the hidden states of {e.target}, {layer}, as the vector is in {e.source}: "
                 f"{np.linalg.norm(v)/e.one.norms[e.layer]:.0%} of their median length.", "|<i>u</i>| / |<i>h</i>′| = |<i>v</i>| / |<i>h</i>|",
                 bars_chart(pd.DataFrame(rows, columns=["what", "length", "model"]), "what", "length", "model", "How long the vectors are, and the hidden states", "length"))
@@ -660,14 +660,14 @@ def _steer_rescale(e):
 
 def _steer_curve(e):
     "Step 6"
-    return Step("curve", f"The moved vector is added in {e.target}, times a multiplier, at every position. Above: how the log-odds of the {len(e.behaviour.items)} items change. Grey: what {e.n_controls} vectors do "
+    return Step("curve", f"The moved vector is added in {e.target}, times a multiplier, at every position. Above: how the log-odds of the {len(e.behavior.items)} items change. Grey: what {e.n_controls} vectors do "
                 "that were moved by maps fitted on shuffled tokens, equally long. Native: the target's own vector. Below: how many times as surprising neutral text becomes, the cost.",
                 "log-odds = log <i>P</i>(positive) − log <i>P</i>(negative)", e.picture)
 
 # %% ../nbs/api/51_explorers.ipynb #772ef550
 def _items_chart(e):
     "The log-odds of each item without the vector and with it, at a multiplier that is chosen below the chart, in a page too"
-    labels = [_short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40) for item in e.behaviour.items]
+    labels = [_short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40) for item in e.behavior.items]
     frame = e.curve.to_frame().query("name == 'vector'")[["item", "multiplier", "log_odds"]].round(6)
     frame = frame.assign(text=[f"{i + 1} {labels[i]}" for i in frame["item"]], without=frame["item"].map(frame[frame["multiplier"] == 0].set_index("item")["log_odds"]))
     chosen = alt.param("multiplier", value=e.multiplier, bind=alt.binding_select(options=list(e.curve.multipliers), name="multiplier "))
@@ -705,46 +705,46 @@ class SteeringExplorer(Explorer):
         models, # the loaded source and target models
         tokenizers, # their tokenizers
         pair:SpacePair, # their output rows for the tokens they share
-        behaviour:Behaviour, # contrasts and items
+        behavior:Behavior, # contrasts and items
         layer=None, # block of the source to begin with, from 0; the middle one where None
-        law=None, # law of the map to begin with; its default where None
+        method=None, # method of the map to begin with; its default where None
         multipliers=(-1., -.5, 0., .5, 1.), # how much of the vector is added; 0 among them
         n_controls=20, # how many shuffled maps say what chance gives
         texts=None, # neutral texts that cost and norms are measured on; some of our own where None
     ):
-        if law is not None and law not in LAWS: raise ValueError(f"law is one of {', '.join(LAWS)}; {law!r} came.")
-        self.models, self.tokenizers, self.pair, self.behaviour = models, tokenizers, pair, behaviour
+        if method is not None and method not in METHODS: raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
+        self.models, self.tokenizers, self.pair, self.behavior = models, tokenizers, pair, behavior
         (self.source, self.target), self.n_controls, self.texts, self._made = pair.names, n_controls, texts, {}
-        self.vector, self.native = (extract_steering_vector(m, t, behaviour.contrasts, position=behaviour.position, texts=texts) for m, t in zip(models, tokenizers))
+        self.vector, self.native = (extract_steering_vector(m, t, behavior.contrasts, position=behavior.position, texts=texts) for m, t in zip(models, tokenizers))
         self.mapping = Emb2Emb().fit(pair)
         multipliers = sorted(map(float, multipliers))
         self._layer = widgets.Dropdown(description="block", options=list(self.vector), value=len(self.vector)//2 if layer is None else layer)
-        self._law = widgets.Dropdown(description="law", options=list(LAWS), value=law or self.mapping.law_)
+        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or self.mapping.method_)
         self._multiplier = widgets.SelectionSlider(description="multiplier", options=[(f"{m:g}", m) for m in multipliers], value=multipliers[-1], continuous_update=False)
-        controls = [self._layer, self._law, self._multiplier]
+        controls = [self._layer, self._method, self._multiplier]
         super().__init__(controls, controls)
 
     layer = _value_of("_layer")
-    law = _value_of("_law")
+    method = _value_of("_method")
     multiplier = _value_of("_multiplier")
 
     def _move(self):
-        "What depends on layer and law: the vector of the layer, the moved one, its curve"
+        "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, multipliers = replace(self.vector, directions={self.layer: self.vector[self.layer]}), [m for _, m in self._multiplier.options]
-        moved = self.mapping.transfer(one, self.models[1], self.tokenizers[1], self.law, texts=self.texts)
+        moved = self.mapping.transfer(one, self.models[1], self.tokenizers[1], self.method, texts=self.texts)
         controls = {"native": replace(self.native, directions={j: self.native[j] for j in moved}), "shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
-        curve = steering_curve(self.models[1], self.tokenizers[1], moved, self.behaviour.items, multipliers, controls, texts=self.texts)
+        curve = steering_curve(self.models[1], self.tokenizers[1], moved, self.behavior.items, multipliers, controls, texts=self.texts)
         return one, moved, curve, curve.chart()
 
     def compute(self):
-        key = self.layer, self.law
+        key = self.layer, self.method
         if key not in self._made: self._made[key] = self._move()
         self.one, self.moved, self.curve, self.picture = self._made[key]
         (self.to,) = self.moved
         self.effects = [s.matrix.astype(float) @ v for s, v in ((self.pair.source, self.one[self.layer]), (self.pair.target, self.moved[self.to]))]
         if self.layer not in self._made:
-            texts = [t for c in self.behaviour.contrasts for t in c]
-            states = hidden_states(self.models[0], self.tokenizers[0], texts, [self.layer], self.behaviour.position)
+            texts = [t for c in self.behavior.contrasts for t in c]
+            states = hidden_states(self.models[0], self.tokenizers[0], texts, [self.layer], self.behavior.position)
             self._made[self.layer] = np.stack([s[self.layer][0] for s in states])
         self.states = self._made[self.layer]
 
@@ -752,8 +752,8 @@ class SteeringExplorer(Explorer):
         at, zero = self.curve.multipliers.index(self.multiplier), self.curve.multipliers.index(0)
         mean = lambda i, m: self.curve.log_odds[i, :, m].mean()
         cost = self.curve.ratio[0, at]
-        return (f"The direction ‘{html.escape(self.behaviour.what)}’, found in {self.source} at block {self.layer}, moved to {self.target} at block {self.to} by the law {self.law} and added with multiplier {self.multiplier:g}, "
-                f"takes the mean log-odds of {len(self.behaviour.items)} items from {mean(0, zero):.2f} to <strong>{mean(0, at):.2f}</strong> (the target's own vector: {mean(1, at):.2f}) and makes neutral "
+        return (f"The direction ‘{html.escape(self.behavior.what)}’, found in {self.source} at block {self.layer}, moved to {self.target} at block {self.to} by the method {self.method} and added with multiplier {self.multiplier:g}, "
+                f"takes the mean log-odds of {len(self.behavior.items)} items from {mean(0, zero):.2f} to <strong>{mean(0, at):.2f}</strong> (the target's own vector: {mean(1, at):.2f}) and makes neutral "
                 f"text {cost:.2f} times as surprising; over all multipliers the verdict is: {self.curve.outcome}.")
 
     def draw(self): return self.picture

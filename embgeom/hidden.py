@@ -17,8 +17,8 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from .blocks import row_blocks
-from .linalg import second_moments, unit_rows
+from ._parallel import row_blocks
+from ._linalg import second_moments, unit_rows
 from .plots import line_chart
 from .results import Result
 from .steering import final_norm, find_blocks, hidden_states
@@ -171,26 +171,26 @@ def _check_layers(layers, n_source, n_target):
     return sorted(pairs)
 
 # %% ../nbs/api/41_hidden.ipynb #ec67cac2
-def _law_matrices(mapping, laws, d_source, d_target, device=None):
-    "{law: matrix (d_source, d_target)} of `mapping`"
+def _method_matrices(mapping, methods, d_source, d_target, device=None):
+    "{method: matrix (d_source, d_target)} of `mapping`"
     wanted = f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of {d_target} (the target's)"
-    try: found = {law: np.asarray(mapping.transform(np.eye(d_source), law=law), dtype=np.float64) for law in laws}
+    try: found = {method: np.asarray(mapping.transform(np.eye(d_source), method=method), dtype=np.float64) for method in methods}
     except ValueError as error: raise ValueError(f"{wanted}; this one says: {error} Fit it on the unembeddings of these two models, in this order.") from None
     if odd := [w.shape for w in found.values() if w.shape != (d_source, d_target)]:
         raise ValueError(f"{wanted}; this one makes {odd[0][1]} of {d_source}. Fit it on the unembeddings of these two models, in this order.")
-    return {law: torch.as_tensor(w, device=device) for law, w in found.items()}
+    return {method: torch.as_tensor(w, device=device) for method, w in found.items()}
 
 
-def _check_mapping(mapping, laws):
-    "The laws to use of `mapping`"
+def _check_mapping(mapping, methods):
+    "The methods to use of `mapping`"
     if mapping is None:
-        if laws is not None: raise ValueError("laws are those of a mapping, and none came. Pass mapping=, such as a fitted Emb2Emb.")
+        if methods is not None: raise ValueError("methods are those of a mapping, and none came. Pass mapping=, such as a fitted Emb2Emb.")
         return ()
-    if not hasattr(mapping, "transform") or not hasattr(mapping, "laws"):
-        raise TypeError(f"A mapping has transform(rows, law=...) and laws, as an Emb2Emb does; {type(mapping).__name__} came.")
-    laws = tuple(mapping.laws) if laws is None else (laws,) if isinstance(laws, str) else tuple(laws)
-    if odd := [law for law in laws if law not in mapping.laws]: raise ValueError(f"The mapping has the laws {', '.join(mapping.laws)}; {odd[0]!r} was asked for.")
-    return laws
+    if not hasattr(mapping, "transform") or not hasattr(mapping, "methods"):
+        raise TypeError(f"A mapping has transform(rows, method=...) and methods, as an Emb2Emb does; {type(mapping).__name__} came.")
+    methods = tuple(mapping.methods) if methods is None else (methods,) if isinstance(methods, str) else tuple(methods)
+    if odd := [method for method in methods if method not in mapping.methods]: raise ValueError(f"The mapping has the methods {', '.join(mapping.methods)}; {odd[0]!r} was asked for.")
+    return methods
 
 # %% ../nbs/api/41_hidden.ipynb #2e2b3b30
 @dataclass(frozen=True)
@@ -250,14 +250,14 @@ def _best_alpha(train, held, alphas):
     return min(alphas, key=lambda alpha: float(_loss(_ridge(fit, alpha), test)))
 
 
-def _fold_maps(folds, own, laws, alphas):
+def _fold_maps(folds, own, methods, alphas):
     "For the fold `own`, found on the others: the means, and {name: (matrix, scale)} of all maps"
     total = _Sums(*map(sum, zip(*(vars(s).values() for s in folds))))
     train = total.less(folds[own])
     about = train.about(*train.means)
     alpha = _best_alpha(train, folds[(own + 1) % len(folds)], alphas)
     states = {"ridge on states": (_ridge(about, alpha), 1.), "rotation on states": (_rotation(about), 1.)}
-    return train.means, {law: (W, _scale(W, about)) for law, W in laws.items()} | states
+    return train.means, {method: (W, _scale(W, about)) for method, W in methods.items()} | states
 
 # %% ../nbs/api/41_hidden.ipynb #6831d556
 def _cosines(z, y):
@@ -295,46 +295,46 @@ class _Layer:
         return [m - torch.stack([means[side] for means in self.means])[self.fold] for side, m in enumerate((self.x, self.y))]
 
     def carried(self, name):
-        "The centred source states, carried by the map `name` of their fold, and the scale of each (n, 1)"
+        "The centered source states, carried by the map `name` of their fold, and the scale of each (n, 1)"
         out, x = torch.empty_like(self.y), self.centered[0]
         for f, maps in enumerate(self.maps): out[self.fold == f] = x[self.fold == f] @ maps[name][0]
         return out, out.new_tensor([maps[name][1] for maps in self.maps])[self.fold][:, None]
 
 # %% ../nbs/api/41_hidden.ipynb #a1b66695
-def _fit_layer(x, y, text, fold, laws, alphas):
+def _fit_layer(x, y, text, fold, methods, alphas):
     "The `_Layer` of the states `x` and `y`, whose positions are in the fold `fold`"
     x, y = x.double(), y.double()
     sums = [_Sums.of(x[fold == f], y[fold == f]) for f in range(fold.max() + 1)]
-    means, maps = zip(*(_fold_maps(sums, f, laws, alphas) for f in range(len(sums))))
+    means, maps = zip(*(_fold_maps(sums, f, methods, alphas) for f in range(len(sums))))
     return _Layer(x, y, text, fold, list(means), list(maps))
 
 # %% ../nbs/api/41_hidden.ipynb #7caf821a
-def _measure(layer, name, law=None):
-    "The figures of the map `name`, whose matrix is `law` if it is a law"
+def _measure(layer, name, method=None):
+    "The figures of the map `name`, whose matrix is `method` if it is a method"
     (z, scale), y = layer.carried(name), layer.centered[1]
-    whole = layer.x @ law if law is not None else z + layer.y - y  # a map fitted on states adds the mean it found
+    whole = layer.x @ method if method is not None else z + layer.y - y  # a map fitted on states adds the mean it found
     null, null_std = _unpaired(unit_rows(z), unit_rows(y))
     cosines, n = _cosines(z, y).cpu().numpy(), len(y)
     mean, stderr = _over_texts(cosines, np.ones(n), layer.text)
     loss, r2_stderr = _over_texts(*(m.square().sum(1).cpu().numpy() for m in (y - scale*z, y)), layer.text)
-    return dict(law=name, fitted_on="states" if law is None else "unembeddings", cosine=float(_cosines(whole, layer.y).mean()),
+    return dict(method=name, fitted_on="states" if method is None else "unembeddings", cosine=float(_cosines(whole, layer.y).mean()),
                 cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(layer.y).mean(0)), cosine_centered=mean, stderr=stderr,
                 null=null, null_std=null_std, r2=1 - loss, r2_stderr=r2_stderr)
 
 # %% ../nbs/api/41_hidden.ipynb #0b538ae4
 def _shuffled(layer, matrices):
-    "Mean and spread of the centred cosine over `matrices` that were fitted on shuffled tokens"
+    "Mean and spread of the centered cosine over `matrices` that were fitted on shuffled tokens"
     if not matrices: return dict(shuffled=np.nan, shuffled_std=np.nan)
     x, y = layer.centered
     found = [float(_cosines(x @ W, y).mean()) for W in matrices]
     return dict(shuffled=np.mean(found), shuffled_std=np.std(found, ddof=1) if len(found) > 1 else np.nan)
 
 
-def _layer_rows(x, y, reading, fold, laws, nulls, alphas):
+def _layer_rows(x, y, reading, fold, methods, nulls, alphas):
     "A row of figures for each map at one pair of layers"
-    layer = _fit_layer(x, y, reading.text, fold, laws, alphas)
+    layer = _fit_layer(x, y, reading.text, fold, methods, alphas)
     variance = torch.linalg.eigvalsh(layer.centered[1].T @ layer.centered[1])
-    rows = [_measure(layer, name, laws.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
+    rows = [_measure(layer, name, methods.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
     return [r | dict(first_direction=float(variance[-1]/variance.sum())) for r in rows]
 
 # %% ../nbs/api/41_hidden.ipynb #cae561fb
@@ -348,7 +348,7 @@ class HiddenAlignment(Result):
     source_positions: int # tokens of the source, without the first of each text
     target_positions: int # tokens of the target, likewise
     layers: tuple # (source block, target block); -1 for the token embeddings
-    laws: tuple # of the mapping
+    methods: tuple # of the mapping
     frame: pd.DataFrame # a row for each pair of layers, norm and map
 
     def numbers(self): return {k: v for k, v in super().numbers().items() if k not in ("layers", "frame")} | {"n_layers": len(self.layers)}
@@ -358,14 +358,14 @@ class HiddenAlignment(Result):
         return self.frame.copy()
 
     def verdict(self, norm="after", share=.5, errors=3):
-        "In words: where the best law is above chance by so many `errors`, and where it reaches the `share` of what a ridge map on states does"
+        "In words: where the best method is above chance by so many `errors`, and where it reaches the `share` of what a ridge map on states does"
         return _verdict(self, norm, share, errors)
 
     @property
     def text(self): return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
 
     def chart(self, value="cosine_centered"): # -> altair chart: a panel before, and one after the final norm
-        "`value` by layer: a line for each map, in a shade of the source's colour for laws, of the target's for maps fitted on states; chance as a band"
+        "`value` by layer: a line for each map, in a shade of the source's color for methods, of the target's for maps fitted on states; chance as a band"
         return _by_layer(self, value)
 
     def _repr_html_(self): return super()._repr_html_() + f"<p>{self.text.replace(chr(10), '<br>')}</p>"
@@ -377,7 +377,7 @@ def _chance(frame):
 
 
 def _by_depth(frame):
-    "The centred cosines of one law at the embeddings and behind the first and the last block of the target, in words"
+    "The centered cosines of one method at the embeddings and behind the first and the last block of the target, in words"
     blocks = frame.layer_target[frame.layer_target >= 0]
     names = {-1: "at the embeddings"} | {l: f"behind block {l}" for l in (blocks.min(), blocks.max())}
     return ", ".join(f"{c:.2f} {names[l]}" for l, c in zip(frame.layer_target, frame.cosine_centered) if l in names)
@@ -387,17 +387,17 @@ def _verdict(result, norm, share, errors):
     "What was found, in a few sentences"
     frame = result.frame[result.frame.norm == norm]
     if frame.empty: raise ValueError(f"norm is one of {', '.join(dict.fromkeys(result.frame.norm))}; {norm!r} came.")
-    ridge = frame[frame.law == "ridge on states"]
-    words = f"{result.source} -> {result.target}, {norm} the final norm: a ridge map fitted on states of other texts reaches a centred cosine of {_by_depth(ridge)}"
-    if not result.laws: return f"{words}."
+    ridge = frame[frame.method == "ridge on states"]
+    words = f"{result.source} -> {result.target}, {norm} the final norm: a ridge map fitted on states of other texts reaches a centered cosine of {_by_depth(ridge)}"
+    if not result.methods: return f"{words}."
     blocks = frame[frame.layer_target >= 0]
-    law = (frame if blocks.empty else blocks).query("law in @result.laws").groupby("law").cosine_centered.mean().idxmax()
-    words = f"{words}; the best law, {law}, {_by_depth(frame[frame.law == law])}."
+    method = (frame if blocks.empty else blocks).query("method in @result.methods").groupby("method").cosine_centered.mean().idxmax()
+    words = f"{words}; the best method, {method}, {_by_depth(frame[frame.method == method])}."
     if blocks.empty: return words
-    own = blocks[blocks.law == law]
+    own = blocks[blocks.method == method]
     above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
     close = above & (own.cosine_centered.to_numpy() >= share*ridge.cosine_centered[ridge.layer_target >= 0].to_numpy())
-    return (f"{words} The law is above chance behind {_which(above, f'the {len(above)} blocks')}, "
+    return (f"{words} The method is above chance behind {_which(above, f'the {len(above)} blocks')}, "
             f"and reaches {share:.0%} of the ridge map behind {_which(close, 'them')}.")
 
 
@@ -411,10 +411,10 @@ def _which(there, blocks):
 # %% ../nbs/api/41_hidden.ipynb #11f77ebc
 def _by_layer(result, value):
     "The chart of `value` by depth"
-    titles = {"cosine_centered": "cosine of centred states", "r2": "R², centred", "cosine": "cosine of states as they are"}
+    titles = {"cosine_centered": "cosine of centered states", "r2": "R², centered", "cosine": "cosine of states as they are"}
     if value not in titles: raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
-    names, null = [*result.laws, "ridge on states", "rotation on states"], {}
-    frame = result.to_frame().sort_values("law", key=lambda law: law.map(names.index), kind="stable")
+    names, null = [*result.methods, "ridge on states", "rotation on states"], {}
+    frame = result.to_frame().sort_values("method", key=lambda method: method.map(names.index), kind="stable")
     error = 2*(frame.r2_stderr if value == "r2" else frame.stderr)
     frame = frame.assign(value=frame[value], low=frame[value] - error, high=frame[value] + error, panel=frame.norm + " the final norm", passed=100*frame.depth,
                          model=np.where(frame.fitted_on == "states", result.target, result.source))
@@ -422,7 +422,7 @@ def _by_layer(result, value):
         frame, null = frame.assign(null_low=frame.null - 2*_chance(frame), null_high=frame.null + 2*_chance(frame)), {"null_low": "null_low", "null_high": "null_high"}
     title = [f"Hidden states of {result.source}, carried to {result.target}",
              f"on states: the best that maps can do; {'grey: chance; ' if null else ''}bands: ± 2 errors"]
-    return line_chart(frame, "passed", "value", "law", "% of the layers passed", titles[value], title, "low", "high", points=True, width=270, model="model",
+    return line_chart(frame, "passed", "value", "method", "% of the layers passed", titles[value], title, "low", "high", points=True, width=270, model="model",
                       panel="panel", also=["fitted_on", "layer_source", "layer_target", "low", "high"], **null)
 
 # %% ../nbs/api/41_hidden.ipynb #3f8bbdb8
@@ -477,12 +477,12 @@ def _mappings(mapping, null_mapping):
     return [mapping, *nulls]
 
 
-def _result(models, reading, pairs, laws, frame, n_target):
+def _result(models, reading, pairs, methods, frame, n_target):
     "The `HiddenAlignment` with its columns in order"
-    first = ["layer_source", "layer_target", "depth", "norm", "law", "fitted_on"]
+    first = ["layer_source", "layer_target", "depth", "norm", "method", "fitted_on"]
     frame = frame.assign(depth=(frame.layer_target + 1)/n_target)
     frame = frame[first + [c for c in frame if c not in first]]
-    return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), laws, frame)
+    return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), methods, frame)
 
 # %% ../nbs/api/41_hidden.ipynb #768988ab
 def hidden_alignment(
@@ -490,8 +490,8 @@ def hidden_alignment(
     target, # a loaded model, to whose states they are carried
     texts=None, # what both read, 10 or more; `PASSAGES` where None
     tokenizers=None, # (source's, target's), or one for both; where None, those beside the models
-    mapping=None, # a map from source to target with `transform(rows, law=...)` and `laws`, such as an `Emb2Emb` fitted on unembeddings
-    laws=None, # which of its laws; all where None
+    mapping=None, # a map from source to target with `transform(rows, method=...)` and `methods`, such as an `Emb2Emb` fitted on unembeddings
+    methods=None, # which of its methods; all where None
     null_mapping=None, # the same kind of map, or a list of them, fitted on shuffled tokens
     layers=None, # pairs (block of the source, block of the target); -1 stands for the embeddings; these and `layer_pairs` where None
     norms=("before", "after"), # states as they are, or after the models' final norms
@@ -503,11 +503,11 @@ def hidden_alignment(
     random_state=0, # which text is in which fold
     progress=True, # whether to show a bar
 ) -> HiddenAlignment: # figures by layer, a chart, and words
-    "How well laws fitted on unembeddings carry hidden states from `source` to `target`, layer by layer, beside maps fitted on states and chance"
-    models, laws, norms = (source, target), _check_mapping(mapping, laws), _check_norms(norms)
+    "How well methods fitted on unembeddings carry hidden states from `source` to `target`, layer by layer, beside maps fitted on states and chance"
+    models, methods, norms = (source, target), _check_mapping(mapping, methods), _check_norms(norms)
     depths, ends = [len(find_blocks(m)) for m in models], [final_norm(m) for m in models]
     pairs, widths = _check_layers(layers, *depths), [len(e.gain) for e in ends]
-    matrices = [_law_matrices(m, laws, *widths, device) for m in _mappings(mapping, null_mapping)]
+    matrices = [_method_matrices(m, methods, *widths, device) for m in _mappings(mapping, null_mapping)]
     reading = _pair_texts(PASSAGES if texts is None else texts, _tokenizers(tokenizers, models))
     _check_ids(reading, models)
     fold, rows = _folds(reading.text, folds, random_state), []
@@ -520,4 +520,4 @@ def hidden_alignment(
                 x, y = (m.to(device) for m in (states if norm == "before" else map(_normed, ends, states)))
                 found = _layer_rows(x, y, reading, fold, matrices[0], matrices[1:], alphas)
                 rows += [dict(layer_source=s, layer_target=t, norm=norm) | row for row in found]
-    return _result(models, reading, pairs, laws, pd.DataFrame(rows), depths[1])
+    return _result(models, reading, pairs, methods, pd.DataFrame(rows), depths[1])

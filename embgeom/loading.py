@@ -22,9 +22,9 @@ import transformers
 from tokenizers import normalizers, pre_tokenizers
 from transformers.models.auto import modeling_auto
 
-from .hub import RangesRefused, hub_file, is_reachable, whole_file
+from ._hub import RangesRefused, hub_file, is_reachable, whole_file
 from .spaces import EmbeddingSpace, token_label
-from .tensors import (
+from ._tensors import (
     FIRST, LocalFile, gguf_matrix, gguf_table, module_matrix, pickle_table, present, safetensors_matrix, safetensors_table, tensor_matrix)
 from .vocab import TokenKeys, is_reserved, token_keys
 
@@ -301,7 +301,7 @@ def _held(checkpoint, filename, key, role):
     if key not in table: raise ValueError(f"{filename} of {checkpoint.name} should hold {key}, and does not: it has {', '.join(list(table)[:4])}, ... Download it again.")
     if len(table[key].shape) != 2: raise ValueError(f"{name} should have rows and columns, and {key} has the shape {tuple(table[key].shape)}. Name another tensor.")
     if scale := next((k for k in (f"{key}_scale", f"{key}_scale_inv", f"{key}_absmax") if k in table), None):
-        raise ValueError(f"{name} is quantised: {key} goes with {scale}. Load the model and pass the loaded model, or take a checkpoint that is not quantised.")
+        raise ValueError(f"{name} is quantized: {key} goes with {scale}. Load the model and pass the loaded model, or take a checkpoint that is not quantized.")
     return tensor_matrix(table[key], name) if pickled else safetensors_matrix(source, table[key], name)
 
 
@@ -376,7 +376,7 @@ def _from_gguf(checkpoint, role, dtype, tensor=None):
 
 # %% ../nbs/api/20_loading.ipynb #a29144a9
 def _shape_of(module, name):
-    "Rows and columns of the matrix of a `module` in memory, quantised or not"
+    "Rows and columns of the matrix of a `module` in memory, quantized or not"
     sizes = [getattr(module, a, None) for a in (("out_features", "in_features") if hasattr(module, "in_features") else ("num_embeddings", "embedding_dim"))]
     if all(isinstance(n, int) for n in sizes): return tuple(sizes)
     weight = getattr(module, "weight", None)

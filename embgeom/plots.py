@@ -67,7 +67,7 @@ PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 # %% ../nbs/api/03_plots.ipynb #390ead0c
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-_styles = {}  # name -> number of its colour, dash and shape, for as long as the session lasts
+_styles = {}  # name -> number of its color, dash and shape, for as long as the session lasts
 
 # %% ../nbs/api/03_plots.ipynb #25bc4445
 def _style_numbers(names):
@@ -88,7 +88,7 @@ def _shaded(color, shade):
 
 
 def _line_styles(names, neutral=(), models=None):
-    "Colour, dash and shape of each of `names`, which are models, or belong to `models` (name -> model); grey for those that are `neutral`"
+    "Color, dash and shape of each of `names`, which are models, or belong to `models` (name -> model); grey for those that are `neutral`"
     own = [n for n in dict.fromkeys(names) if n not in neutral]
     of = {n: (models or {}).get(n, n) for n in own}
     again = {n: [of[m] for m in own[:i]].count(of[n]) for i, n in enumerate(own)}
@@ -102,13 +102,13 @@ def _line_styles(names, neutral=(), models=None):
 def model_colors(
     names, # of the models
     neutral=(), # those among them that are no models: they are grey
-) -> list: # a colour for each
-    "The colours of the models `names`, the same in every chart"
+) -> list: # a color for each
+    "The colors of the models `names`, the same in every chart"
     return [color for color, _, _ in _line_styles(names, neutral)]
 
 # %% ../nbs/api/03_plots.ipynb #a05106c3
 def _scales(names, neutral=(), models=None):
-    "The altair scales of colour, dash and shape for `names`"
+    "The altair scales of color, dash and shape for `names`"
     return [alt.Scale(domain=list(names), range=list(column)) for column in zip(*_line_styles(names, neutral, models))]
 
 # %% ../nbs/api/03_plots.ipynb #d1aeba14
@@ -162,7 +162,7 @@ def distribution_chart(
     title="", # what is seen
     named=8, # how many to name at either end
     bins=40, # bars
-    model=None, # whose colour the bars have; None for what belongs to no one model
+    model=None, # whose color the bars have; None for what belongs to no one model
 ) -> alt.HConcatChart: # a histogram, and the tokens at both ends
     "The distribution of one number over all tokens, with those at both ends by name"
     values = np.asarray(values, float)
@@ -212,7 +212,7 @@ def matrix_chart(
     title="", # what is seen
     value_title=None, # what the number is; the column's name where None
     panel=None, # column that says which panel a cell belongs to, for tables side by side
-    domain=None, # (lowest, highest) of the colours; from the data where None
+    domain=None, # (lowest, highest) of the colors; from the data where None
     size=None, # pixels of a side
 ) -> alt.Chart: # one panel, or several
     "A table as a heat map, with rows and columns in the order they come"
@@ -248,7 +248,7 @@ def bars_chart(
     frame, # a row for each bar
     label, # column that names the bar
     value, # column with its length
-    panel=None, # column that says which panel, and so which colour, a bar belongs to
+    panel=None, # column that says which panel, and so which color, a bar belongs to
     title="", # what is seen
     value_title="value", # what the number is
     neutral=(), # panels that are no models
@@ -307,7 +307,7 @@ def line_chart(
     y_format=None, # how heights are written, e.g. ".0%"
     log=False, # whether the heights' axis is logarithmic
     width=420, # in pixels
-    model=None, # column that says whose line it is and so what colour it has; a line is a model itself where None
+    model=None, # column that says whose line it is and so what color it has; a line is a model itself where None
     null_low=None, # column with the lower end of what chance gives, a grey band behind all lines
     null_high=None, # and the upper
     panel=None, # column that says in which of several panels, side by side, a point is
@@ -356,7 +356,7 @@ def changes_chart(
     value_title="change", # what the change is of
     also=(), # more columns to see on pointing
 ) -> alt.LayerChart: # cells and crosses
-    "A table of changes as colours, the lowest `y` at the bottom, with a × in the cells that are `crossed`"
+    "A table of changes as colors, the lowest `y` at the bottom, with a × in the cells that are `crossed`"
     frame = _checked(frame, dict.fromkeys([x, y, value, crossed, *also]))
     most = float(frame[value].abs().max()) or 1.
     base = alt.Chart(frame, width=32*frame[x].nunique(), height=22*frame[y].nunique()).encode(
@@ -393,13 +393,13 @@ def map_chart(
     frame, # a row for each point
     x, # column with its place along
     y, # column with its place up
-    kind, # column that says what sort of point it is, of three sorts; each has a colour and a shape
+    kind, # column that says what sort of point it is, of three sorts; each has a color and a shape
     label, # column with its name, for pointing at it
     shown=None, # column with the name that is written beside it, "" for none; `label` where None
     title="", # what is seen
     x_title="", # what is along
     y_title="", # what is up
-    model=None, # whose colour the first kind has
+    model=None, # whose color the first kind has
 ) -> alt.LayerChart: # points and names; both axes have the same scale
     "Points on a plane, by name"
     shown = shown or label

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .linalg import nearest_neighbors, row_blocks, second_moments, unit_rows, working_dtype
+from ._linalg import nearest_neighbors, row_blocks, second_moments, unit_rows, working_dtype
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
@@ -108,7 +108,7 @@ def _mantel_std(sums, tokens):
 # %% ../nbs/api/30_similarity.ipynb #63d64449
 @dataclass(frozen=True, repr=False)
 class GlobalSimilarity(Result):
-    "Correlation of the pairwise cosines of two spaces, raw and centred, with errors and nulls (arXiv 2503.21073)"
+    "Correlation of the pairwise cosines of two spaces, raw and centered, with errors and nulls (arXiv 2503.21073)"
     source: str # name of the first space
     target: str # name of the second
     pearson: float # correlation over all pairs, in [-1, 1]
@@ -126,9 +126,9 @@ class GlobalSimilarity(Result):
         "Both correlations, their intervals, and in grey what chance gives, two standard deviations either side"
         if self.stderr is None: raise ValueError("There are no intervals to draw: ask global_similarity for uncertainty=True.")
         frame = pd.DataFrame([("raw", self.pearson, *self.interval, -2*self.null_std, 2*self.null_std),
-                              ("centred", self.pearson_centered, *self.interval_centered, -2*self.null_std_centered, 2*self.null_std_centered)],
+                              ("centered", self.pearson_centered, *self.interval_centered, -2*self.null_std_centered, 2*self.null_std_centered)],
                              columns=["kind", "correlation", "low", "high", "chance low", "chance high"])
-        title = f"{self.source} and {self.target}: angles between tokens, raw and centred (grey: chance)"
+        title = f"{self.source} and {self.target}: angles between tokens, raw and centered (grey: chance)"
         return interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high", title, "correlation over all pairs of tokens")
 
 # %% ../nbs/api/30_similarity.ipynb #6265e241
@@ -144,7 +144,7 @@ def global_similarity(
     pair:SpacePair, # two spaces with the same tokens
     uncertainty=True, # with standard errors and nulls (a second pass); else the two correlations alone
     device=None, # where the products are computed
-) -> GlobalSimilarity: # raw and centred correlation
+) -> GlobalSimilarity: # raw and centered correlation
     "How alike the two spaces of `pair` are over every pair of tokens (arXiv 2503.21073, section on global geometry)"
     raw, centered = (_with_error(pair, c, uncertainty, device) for c in (False, True))
     n = len(pair)
@@ -167,7 +167,7 @@ class SimilarityMatrix(Result):
     "Global similarity between every two of several spaces, over the tokens common to all"
     names: tuple # of the m spaces
     pearson: np.ndarray # raw correlation (m, m), 1 on the diagonal
-    pearson_centered: np.ndarray # centred correlation (m, m)
+    pearson_centered: np.ndarray # centered correlation (m, m)
     n_tokens: int # tokens common to all
     results: tuple # the GlobalSimilarity of each two, in the order of itertools.combinations
 
@@ -178,9 +178,9 @@ class SimilarityMatrix(Result):
         return pd.concat([r.to_frame() for r in self.results], ignore_index=True)
 
     def chart(self): # -> altair chart
-        "The raw and the centred correlations of every two, as two tables of colours"
+        "The raw and the centered correlations of every two, as two tables of colors"
         table = lambda kind, values: pd.DataFrame([(a, b, v, kind) for a, row in zip(self.names, values) for b, v in zip(self.names, row)], columns=["model", "other", "correlation", "kind"])
-        frame = pd.concat([table("raw", self.pearson), table("centred", self.pearson_centered)])
+        frame = pd.concat([table("raw", self.pearson), table("centered", self.pearson_centered)])
         return matrix_chart(frame, "model", "other", "correlation", f"Angles between {self.n_tokens:,} tokens in every two models", "correlation", "kind", domain=(min(0, frame.correlation.min()), 1))
 
 # %% ../nbs/api/30_similarity.ipynb #2805edb8
@@ -198,7 +198,7 @@ def similarity_matrix(
     spaces, # EmbeddingSpace, two or more
     uncertainty=True, # with standard errors and nulls
     device=None, # where the products are computed
-) -> SimilarityMatrix: # raw and centred correlations of every two
+) -> SimilarityMatrix: # raw and centered correlations of every two
     "Global similarity between every two of `spaces`, over the tokens common to all"
     spaces = list(spaces)
     if len(spaces) < 2: raise ValueError(f"A similarity matrix compares two spaces or more; {len(spaces)} came.")
@@ -223,14 +223,14 @@ def linear_cka(
     pair:SpacePair, # two spaces with the same tokens
     debiased=False, # with the unbiased estimator of HSIC
 ) -> float: # 1 for the same figure up to rotation and one scale; about 0 for strangers if debiased
-    "Linear centred kernel alignment of the two matrices of `pair` (Kornblith et al. 2019, section 3)"
+    "Linear centered kernel alignment of the two matrices of `pair` (Kornblith et al. 2019, section 3)"
     n, sides = len(pair), (pair.source.matrix, pair.target.matrix)
     if n < 4: raise ValueError(f"CKA needs at least 4 common tokens; this pair has {n}.")
     means = [_column_mean(m) for m in sides]
     center = [lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean) for mean in means]
     m = second_moments(*sides, center)
     if not debiased: return float(m.cross.square().sum() / (m.source.norm()*m.target.norm()))
-    zeros = torch.zeros(n, dtype=torch.float64)  # kernels of centred rows have row sums of zero
+    zeros = torch.zeros(n, dtype=torch.float64)  # kernels of centered rows have row sums of zero
     x, y = (zeros, m.source_squares), (zeros, m.target_squares)
     hsic = _unbiased_hsic(m.cross, x, y, n)
     return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n))**.5
@@ -238,26 +238,26 @@ def linear_cka(
 # %% ../nbs/api/30_similarity.ipynb #0c403da1
 @dataclass(frozen=True, repr=False)
 class NeighborOverlap(Result):
-    "Share of common nearest neighbours, per token and on average"
+    "Share of common nearest neighbors, per token and on average"
     mean: float # mean share, in [0, 1]
     stderr: float # standard error of the mean over tokens
-    null_mean: float # what random neighbours give
-    k: int # neighbours of each token
+    null_mean: float # what random neighbors give
+    k: int # neighbors of each token
     tokens: tuple # keys
     values: np.ndarray # each token's share (n,)
 
     def chart(self): # -> altair chart
         "The distribution of the tokens' shares, with those at both ends by name"
-        title = f"Nearest {self.k} neighbours: {self.mean:.0%} in common on average, {self.null_mean:.1%} by chance"
-        return distribution_chart(self.values, [token_label(t) for t in self.tokens], f"share of the {self.k} neighbours in common", title)
+        title = f"Nearest {self.k} neighbors: {self.mean:.0%} in common on average, {self.null_mean:.1%} by chance"
+        return distribution_chart(self.values, [token_label(t) for t in self.tokens], f"share of the {self.k} neighbors in common", title)
 
 # %% ../nbs/api/30_similarity.ipynb #fe4bbfd5
 def neighbor_overlap(
     pair:SpacePair, # two spaces with the same tokens
-    k=10, # neighbours of each token
+    k=10, # neighbors of each token
     device=None, # where the products are computed
 ) -> NeighborOverlap: # shares in [0, 1]
-    "Mutual `k`-nearest-neighbour overlap of the two spaces of `pair` (arXiv 2405.07987)"
+    "Mutual `k`-nearest-neighbor overlap of the two spaces of `pair` (arXiv 2405.07987)"
     found = [nearest_neighbors(s.matrix, k, device=device)[1] for s in (pair.source, pair.target)]
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
     return NeighborOverlap(values.mean(), values.std(ddof=1)/len(values)**.5, k/(len(values)-1), k, pair.tokens, values)

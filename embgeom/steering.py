@@ -31,7 +31,7 @@ from safetensors.numpy import save as to_safetensors
 from tqdm.auto import tqdm
 
 import embgeom
-from .hub import is_reachable, whole_file
+from ._hub import is_reachable, whole_file
 from .results import Result
 
 # %% ../nbs/api/34_steering.ipynb #85bac5af

@@ -18,12 +18,12 @@ import transformers
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 from transformers.utils import logging
 
-from .behaviours import Behaviour, load_behaviour
-from .emb2emb import LAWS, Diagnosis, Emb2Emb
+from .behaviors import Behavior, load_behavior
+from .emb2emb import METHODS, Diagnosis, Emb2Emb
 from .evaluation import SteeringCurve, layer_sweep, multiplier_range, random_vectors, steering_curve
-from .hub import is_reachable, whole_file
+from ._hub import is_reachable, whole_file
 from .loading import load_space
-from .pages import check_out, write_page
+from ._pages import check_out, write_page
 from .plots import interval_chart
 from .pocket import NAMES, path
 from .results import Result
@@ -114,8 +114,8 @@ class Transfer(Result):
     "What `transfer` found: prints as text, shows as charts, saves as a page"
     source: str # name of the source
     target: str # name of the target
-    behaviour: Behaviour # what was steered
-    law: str # by which the vector was moved
+    behavior: Behavior # what was steered
+    method: str # by which the vector was moved
     vector: SteeringVector # of the source, at one layer
     moved: SteeringVector # of the target
     diagnosis: Diagnosis # what was known before
@@ -126,7 +126,7 @@ class Transfer(Result):
     def layers(self): return self.vector.layers[0], self.moved.layers[0]
 
     def numbers(self):
-        return {"source": self.source, "target": self.target, "behaviour": self.behaviour.name, "law": self.law, "layers": self.layers,
+        return {"source": self.source, "target": self.target, "behavior": self.behavior.name, "method": self.method, "layers": self.layers,
                 **{k: v for k, v in self.curve.numbers().items() if k in ("effect", "verdict")}}
 
     def to_frame(self) -> pd.DataFrame: # a row for each vector tried in the target
@@ -139,7 +139,7 @@ class Transfer(Result):
 
     def charts(self) -> list: # altair charts
         "The curve, with its controls and its cost; and what was known before"
-        return [self.curve.chart(title=f"{self.source} to {self.target}: {self.behaviour.what}, {self.curve.outcome}"), self.diagnosis.chart(self.law)]
+        return [self.curve.chart(title=f"{self.source} to {self.target}: {self.behavior.what}, {self.curve.outcome}"), self.diagnosis.chart(self.method)]
 
     def save(self,
         out, # file to write, .html
@@ -160,30 +160,30 @@ def _as_long_as(vector, other):
 def transfer(
     source, # a bundled model's name, a folder, a hub id, a loaded model, or (model, tokenizer)
     target, # likewise
-    behaviour="pronoun", # a Behaviour, or what `load_behaviour` takes
-    law=None, # one of `emb2emb.LAWS`; the default where None
+    behavior="pronoun", # a Behavior, or what `load_behavior` takes
+    method=None, # one of `emb2emb.METHODS`; the default where None
     layer=None, # of the source; chosen by steering the source where None
-    vector=None, # a SteeringVector of the source; found with the behaviour's contrasts where None
+    vector=None, # a SteeringVector of the source; found with the behavior's contrasts where None
     n_controls=10, # how many shuffled maps, and how many random vectors
     texts=None, # neutral strings, to measure lengths and cost on; some of our own where None
     random_state=0, # seed of the controls
 ) -> Transfer: # prints itself; .charts(), .save("page.html"), .to_frame()
-    "Find the vector of `behaviour` in `source`, move it to `target`, and try it there beside the target's own, shuffled maps and random vectors"
-    if law is not None and law not in LAWS: raise ValueError(f"law is one of {', '.join(LAWS)}; {law!r} came.")
-    behaviour, texts = behaviour if isinstance(behaviour, Behaviour) else load_behaviour(behaviour), TEXTS if texts is None else texts
+    "Find the vector of `behavior` in `source`, move it to `target`, and try it there beside the target's own, shuffled maps and random vectors"
+    if method is not None and method not in METHODS: raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
+    behavior, texts = behavior if isinstance(behavior, Behavior) else load_behavior(behavior), TEXTS if texts is None else texts
     (a, a_tokenizer), (b, b_tokenizer) = as_model(source), as_model(target)
     pair = match_tokens(*(load_space(m, "output", t) for m, t in ((a, a_tokenizer), (b, b_tokenizer))))
     mapping = Emb2Emb(random_state=random_state).fit(pair)
-    if vector is None: vector = extract_steering_vector(a, a_tokenizer, behaviour.contrasts, position=behaviour.position, texts=texts, progress=False)
-    layer = choose_layer(a, a_tokenizer, vector, behaviour.items[::2], texts) if layer is None else layer
+    if vector is None: vector = extract_steering_vector(a, a_tokenizer, behavior.contrasts, position=behavior.position, texts=texts, progress=False)
+    layer = choose_layer(a, a_tokenizer, vector, behavior.items[::2], texts) if layer is None else layer
     vector = _at_layer(vector, layer)
-    moved = mapping.transfer(vector, b, b_tokenizer, law, texts=texts)
-    native = extract_steering_vector(b, b_tokenizer, behaviour.contrasts, moved.layers, behaviour.position, texts=texts, progress=False)
+    moved = mapping.transfer(vector, b, b_tokenizer, method, texts=texts)
+    native = extract_steering_vector(b, b_tokenizer, behavior.contrasts, moved.layers, behavior.position, texts=texts, progress=False)
     controls = dict(native=_as_long_as(native, moved), shuffled=mapping.controls(vector, moved, pair, n=n_controls), random=random_vectors(moved, n_controls, random_state))
     multipliers = multiplier_range(b, b_tokenizer, moved, n=5, texts=texts)
-    curve = steering_curve(b, b_tokenizer, moved, behaviour.items, multipliers, controls, texts=texts, progress=False)
-    samples = _continued(b, b_tokenizer, moved, _prompts(behaviour.items), (multipliers[0], 0, multipliers[-1]))
-    return Transfer(*pair.names, behaviour, law or mapping.law_, vector, moved, mapping.diagnose(pair, vector=vector), curve, samples)
+    curve = steering_curve(b, b_tokenizer, moved, behavior.items, multipliers, controls, texts=texts, progress=False)
+    samples = _continued(b, b_tokenizer, moved, _prompts(behavior.items), (multipliers[0], 0, multipliers[-1]))
+    return Transfer(*pair.names, behavior, method or mapping.method_, vector, moved, mapping.diagnose(pair, vector=vector), curve, samples)
 
 
 def _at_layer(vector, layer):
@@ -194,13 +194,13 @@ def _at_layer(vector, layer):
 # %% ../nbs/api/52_transfers.ipynb #818b8b51
 _FOOTER = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
 
-def _question(found): return f"Does a steering vector ({found.behaviour.what}) move from {found.source} to {found.target}?"
+def _question(found): return f"Does a steering vector ({found.behavior.what}) move from {found.source} to {found.target}?"
 
 
 def _lead(found):
     "The verdict and how it was reached, in a few sentences"
     i, j = found.layers
-    return (f"Found at layer {i} of {found.source}, moved by the law {found.law!r} to layer {j} of {found.target}: {found.curve.outcome}. Its effect is {found.curve.effect.value:.2f} of that of "
+    return (f"Found at layer {i} of {found.source}, moved by the method {found.method!r} to layer {j} of {found.target}: {found.curve.outcome}. Its effect is {found.curve.effect.value:.2f} of that of "
             f"{found.target}'s own vector of the same length (95%: {found.curve.effect.low:.2f} to {found.curve.effect.high:.2f}).")
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
@@ -226,7 +226,7 @@ def _samples_text(samples):
 
 def _text(found):
     "All the text of a transfer"
-    return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.law).splitlines()), "",
+    return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.method).splitlines()), "",
                       *_curve_text(found.curve), f"  {found.curve.verdict}", "", f"How {found.target} goes on at multipliers of the moved vector:", *_samples_text(found.samples)])
 
 # %% ../nbs/api/52_transfers.ipynb #96f7a35e
@@ -238,7 +238,7 @@ class Transfers(Result):
     def numbers(self): return {"transfers": len(self.found), "work": sum(t.curve.outcome == "works" for t in self.found)}
 
     def to_frame(self) -> pd.DataFrame: # a row for each transfer
-        "source, target, behaviour, law, layers, the effect as a share of the native vector's with its interval, the middle 90% of chance, the verdict"
+        "source, target, behavior, method, layers, the effect as a share of the native vector's with its interval, the middle 90% of chance, the verdict"
         return pd.DataFrame([_row(t) for t in self.found])
 
     def text(self) -> str: # several lines
@@ -248,7 +248,7 @@ class Transfers(Result):
     def charts(self) -> list: # altair charts
         "All effects in one picture, then the curve of each"
         frame = self.to_frame()
-        frame["which"] = frame.source + " to " + frame.target + ": " + frame.behaviour
+        frame["which"] = frame.source + " to " + frame.target + ": " + frame.behavior
         whole = interval_chart(frame.sort_values("effect"), "which", "effect", "low", "high", "chance_low", "chance_high",
                                "Effects of moved vectors, as shares of the native vectors' (grey: chance)", "share of the native effect")
         return [whole, *(t.charts()[0] for t in self.found)]
@@ -260,7 +260,7 @@ def _row(found):
     "One transfer as a row of numbers"
     slopes, effect = found.curve.slopes(), found.curve.effect
     chance = slopes[slopes["name"].isin(found.curve.floors)].slope/slopes[slopes["name"] == "native"].slope.iloc[0]
-    return dict(source=found.source, target=found.target, behaviour=found.behaviour.name, law=found.law, source_layer=found.layers[0], target_layer=found.layers[1],
+    return dict(source=found.source, target=found.target, behavior=found.behavior.name, method=found.method, source_layer=found.layers[0], target_layer=found.layers[1],
                 effect=effect.value, low=effect.low, high=effect.high, chance_low=chance.quantile(.05), chance_high=chance.quantile(.95), verdict=found.curve.outcome)
 
 
@@ -268,26 +268,26 @@ def _table_text(found):
     "The transfers as lines of a table"
     frame = found.to_frame()
     width = max(len(f"{r.source} -> {r.target}") for r in frame.itertuples())
-    lines = [f"Steering vectors moved by the law {frame.law[0]!r}: effect as a share of the target's own vector of the same length (95%), chance (90%), verdict"]
-    lines += [f"  {f'{r.source} -> {r.target}':<{width}}  {r.behaviour:<9} {r.effect:5.2f} ({r.low:5.2f} to {r.high:5.2f})  chance {r.chance_low:5.2f} to {r.chance_high:4.2f}  {r.verdict}"
+    lines = [f"Steering vectors moved by the method {frame.method[0]!r}: effect as a share of the target's own vector of the same length (95%), chance (90%), verdict"]
+    lines += [f"  {f'{r.source} -> {r.target}':<{width}}  {r.behavior:<9} {r.effect:5.2f} ({r.low:5.2f} to {r.high:5.2f})  chance {r.chance_low:5.2f} to {r.chance_high:4.2f}  {r.verdict}"
               for r in frame.itertuples()]
     return "\n".join([*lines, f"{found.numbers()['work']} of {len(frame)} work."])
 
 # %% ../nbs/api/52_transfers.ipynb #4cb19aad
-DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviours made of words, which small models can express
+DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviors made of words, which small models can express
 
 def transfer_all(
     models, # two or more, as `transfer` takes them
-    behaviours=DIRECTIONS, # Behaviours, or what `load_behaviour` takes
-    law=None, # one of `emb2emb.LAWS`; the default where None
+    behaviors=DIRECTIONS, # Behaviors, or what `load_behavior` takes
+    method=None, # one of `emb2emb.METHODS`; the default where None
     texts=None, # neutral strings, to measure lengths and cost on; some of our own where None
 ) -> Transfers: # prints itself; .charts(), .to_frame()
-    "Move the vector of each of the `behaviours` between every two of the `models`, both ways"
+    "Move the vector of each of the `behaviors` between every two of the `models`, both ways"
     if len(models) < 2: raise ValueError(f"transfer_all takes two models or more; {len(models)} came.")
     loaded, texts, out = [as_model(m) for m in models], TEXTS if texts is None else texts, []
-    for behaviour in (b if isinstance(b, Behaviour) else load_behaviour(b) for b in behaviours):
+    for behavior in (b if isinstance(b, Behavior) else load_behavior(b) for b in behaviors):
         for source in loaded:
-            vector = extract_steering_vector(*source, behaviour.contrasts, position=behaviour.position, texts=texts, progress=False)
-            layer = choose_layer(*source, vector, behaviour.items[::2], texts)
-            out += [transfer(source, target, behaviour, law, layer, vector, texts=texts) for target in loaded if target is not source]
+            vector = extract_steering_vector(*source, behavior.contrasts, position=behavior.position, texts=texts, progress=False)
+            layer = choose_layer(*source, vector, behavior.items[::2], texts)
+            out += [transfer(source, target, behavior, method, layer, vector, texts=texts) for target in loaded if target is not source]
     return Transfers(tuple(out))

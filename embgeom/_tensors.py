@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .blocks import check_fits
+from ._parallel import check_fits
 
 # %% ../nbs/api/13_tensors.ipynb #c6326051
 class LocalFile:
@@ -269,8 +269,8 @@ def safetensors_matrix(
 ) -> Matrix: # of which nothing has been read
     "One matrix in a safetensors file"
     if stored.dtype not in _TORCH:
-        raise ValueError(f"{name} is stored as {stored.dtype}: it is quantised, and only its makers' code knows what the numbers stand for. "
-                         "Load the model and pass the loaded model, or take a checkpoint that is not quantised.")
+        raise ValueError(f"{name} is stored as {stored.dtype}: it is quantized, and only its makers' code knows what the numbers stand for. "
+                         "Load the model and pass the loaded model, or take a checkpoint that is not quantized.")
     def rows():
         whole = torch.from_numpy(source.map(stored.start, stored.end)).view(_TORCH[stored.dtype]).reshape(stored.shape)
         return lambda a, b: whole[a:b]
@@ -287,7 +287,7 @@ def gguf_matrix(
     kind = getattr(gguf.GGMLQuantizationType, stored.dtype, None)
     if kind not in (gguf.quants._type_traits.keys() | {gguf.GGMLQuantizationType[t] for t in ("F16", "F32", "F64")}):
         raise ValueError(f"{name} is stored as {stored.dtype}, which the installed gguf cannot undo. Try a newer one (pip install -U gguf), "
-                         "or take the file in another quantisation, such as Q8_0.")
+                         "or take the file in another quantization, such as Q8_0.")
     def rows():
         whole = source.map(stored.start, stored.end).reshape(stored.shape[0], -1)
         return lambda a, b: whole[a:b].view(np.float64) if stored.dtype == "F64" else gguf.dequantize(whole[a:b], kind)
@@ -320,8 +320,8 @@ def tensor_matrix(
     "A matrix that is a tensor in memory"
     if tensor.device.type == "meta": raise ValueError(f"{name} has no contents (device 'meta'). Load the model's weights first.")
     if not tensor.is_floating_point():
-        raise ValueError(f"{name} is stored as {tensor.dtype}: it is quantised, and only its makers' code knows what the numbers stand for. "
-                         "Load the model and pass the loaded model, or take a checkpoint that is not quantised.")
+        raise ValueError(f"{name} is stored as {tensor.dtype}: it is quantized, and only its makers' code knows what the numbers stand for. "
+                         "Load the model and pass the loaded model, or take a checkpoint that is not quantized.")
     return Matrix(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), _by_rows(tensor.shape, lambda: lambda a, b: tensor[a:b]), name)
 
 
@@ -331,14 +331,14 @@ def _device(module):
 
 # %% ../nbs/api/13_tensors.ipynb #9c687ca9
 def _asked_rows(module, shape):
-    "The rows of a quantised embedding, by looking them up"
+    "The rows of a quantized embedding, by looking them up"
     scale = float(getattr(module, "embed_scale", 1))
     device = _device(module)
     return _by_rows(shape, lambda: lambda a, b: module(torch.arange(a, min(b, shape[0]), device=device)) / scale)
 
 
 def _asked_columns(module, shape, dtype):
-    "The columns of a quantised head, by what it answers to unit vectors"
+    "The columns of a quantized head, by what it answers to unit vectors"
     def blocks(values):
         step, how = max(1, min(shape[1], values // shape[0])), dict(device=_device(module), dtype=dtype)
         bias = module(torch.zeros(1, shape[1], **how))
@@ -355,7 +355,7 @@ def module_matrix(
     dtype=torch.float32, # the type that the model computes in
     name: str = "the matrix", # for messages
 ) -> Matrix: # of which nothing has been read
-    "The matrix of a `module` in memory, quantised or not"
+    "The matrix of a `module` in memory, quantized or not"
     if (weight := _plain_weight(module)) is not None: return tensor_matrix(weight, name)
     head = hasattr(module, "in_features")
-    return Matrix(shape, f"quantised ({type(module).__name__})", _asked_columns(module, shape, dtype) if head else _asked_rows(module, shape), name)
+    return Matrix(shape, f"quantized ({type(module).__name__})", _asked_columns(module, shape, dtype) if head else _asked_rows(module, shape), name)
