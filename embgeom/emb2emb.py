@@ -187,7 +187,7 @@ class _Moving(_Fit):
         v, # vectors of the source (d_S,) or (m, d_S)
         method=None, # one of METHODS; the default where None
     ) -> np.ndarray: # vectors of the target (d_T,) or (m, d_T), float64
-        "`v` moved to the target by one of the methods; linear in `v`, so lengths are the method's: `transfer` sets them for steering"
+        "`v` moved to the target by one of the methods; linear in `v`, so lengths are the method's: `move` sets them for steering"
         return _rows_of(v, len(M := self.matrix(method)), "source") @ M
 
     def inverse_transform(self,
@@ -229,7 +229,7 @@ class Emb2Emb(_Moving, huggingface_hub.ModelHubMixin):
         "What can be known of this map, and of moving `vector` by it, before any model is run"
         return _diagnose(self, A, B, vector, device)
 
-    def transfer(self,
+    def move(self,
         vector, # a SteeringVector of the source model
         target_model, # the loaded target model
         target_tokenizer, # its tokenizer
@@ -239,11 +239,11 @@ class Emb2Emb(_Moving, huggingface_hub.ModelHubMixin):
         texts=None, # neutral texts on which the target's residual norms are measured; some of our own where None
     ): # -> SteeringVector of the target model
         "`vector` moved to the target model: each layer's vector by the method, put at its layer, at its length"
-        return _transfer(self, vector, target_model, target_tokenizer, method, layer_map, norm, texts)
+        return _move(self, vector, target_model, target_tokenizer, method, layer_map, norm, texts)
 
     def controls(self,
         vector, # a SteeringVector of the source model
-        moved, # what `transfer` made of it
+        moved, # what `move` made of it
         A, # the pair, or the source's rows (n, d_S), that the map was fitted on
         B=None, # the target's rows (n, d_T)
         n=20, # how many
@@ -386,14 +386,14 @@ def _diagnose(mapping, A, B, vector, device):
                      _by_method(layers, _depths(vector, layers), logits, moved) if layers else None)
 
 # %% ../nbs/api/40_emb2emb.ipynb #90b54461
-def transfer_runs() -> pd.DataFrame: # source, target, behavior, layer, method, what `diagnose` said, effect (as a share of the native vector's), works
+def transfer_runs() -> pd.DataFrame: # source, target, behavior, layer, method, what `diagnose` said, effect_at_equal_cost (a share of the native vector's), works
     "Every transfer on which methods and diagnosis were tried out, made by nbs/making/transfer_runs"
     return pd.read_csv(Path(steering.__file__).parent/"studies"/"transfer_runs.csv")
 
 
 def _telling(runs):
     "Those of the `runs` that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
-    return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["floor"])]
+    return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
 
 # %% ../nbs/api/40_emb2emb.ipynb #45718d07
 DIAGNOSTICS = ("r2", "cosine", "isometry", "overlap", "logit_r2", "logit_correlation", "depth")
@@ -411,8 +411,8 @@ def predictors(
     random_state=0, # seed of the draws
 ) -> pd.DataFrame: # diagnostic, rank_correlation, low, high (95% interval), n_runs, n_groups
     "How well each figure that is known beforehand goes with what moved vectors did"
-    runs = (_telling(transfer_runs()) if runs is None else runs).dropna(subset=["effect"])
-    values, rng = runs[[*DIAGNOSTICS, "effect"]].to_numpy(float), np.random.default_rng(random_state)
+    runs = (_telling(transfer_runs()) if runs is None else runs).dropna(subset=["effect_at_equal_cost"])
+    values, rng = runs[[*DIAGNOSTICS, "effect_at_equal_cost"]].to_numpy(float), np.random.default_rng(random_state)
     groups = [values[rows] for rows in runs.reset_index(drop=True).groupby(["source", "target", "behavior"]).indices.values()]
     draws = [_rank_correlations(np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])) for _ in range(n_boot)]
     low, high = pd.DataFrame(draws).quantile([.025, .975]).to_numpy()
@@ -438,11 +438,11 @@ def _experience(diagnosis, method, runs):
     tried = f"Over {len(runs)} vectors moved ({table.n_groups[0]} pairs of models and behaviors)"
     if telling.empty: return f"{tried}, none of these figures went with what the vectors did: only trying it out will tell."
     best = telling.loc[telling.rank_correlation.abs().idxmax()]
-    words = f"{tried}, {best.diagnostic} went best with the effect: rank correlation {best.rank_correlation:.2f} (95%: {best.low:.2f} to {best.high:.2f})."
+    words = f"{tried}, {best.diagnostic} went best with the effect at equal cost: rank correlation {best.rank_correlation:.2f} (95%: {best.low:.2f} to {best.high:.2f})."
     value = _value(diagnosis, best.diagnostic, method)
     if value is None or np.isnan(value): return words + " It is not known here: diagnose wants the SteeringVector for it."
     like = _like_this(runs, best.diagnostic, value)
-    return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect of {like.effect.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
+    return f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that had a median effect at equal cost of {like.effect_at_equal_cost.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked."
 
 # %% ../nbs/api/40_emb2emb.ipynb #0d102e6a
 def _text(diagnosis, method):
@@ -510,18 +510,18 @@ def _with_lengths(directions, lengths):
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
 # %% ../nbs/api/40_emb2emb.ipynb #35ba6c14
-def _check_transfer(mapping, vector, target_model, norm):
+def _check_move(mapping, vector, target_model, norm):
     "Refuse before anything is run what cannot be moved"
-    if not isinstance(vector, SteeringVector): raise TypeError(f"transfer moves a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
+    if not isinstance(vector, SteeringVector): raise TypeError(f"move takes a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or SteeringVector.from_direction.")
     if vector.dim != len(mapping.matrix("ridge")):
         raise ValueError(f"The vector has {vector.dim} dimensions, and the map goes from {mapping.source_dim_} ({mapping.source_ or 'source'}) to {mapping.target_dim_} "
                          f"({mapping.target_ or 'target'}). Fit a map from the vector's own model, {vector.model or 'which it does not name'}.")
     if not isinstance(norm, (int, float)) and norm not in ("residual", "keep"): raise ValueError(f"norm is 'residual', 'keep' or a length; {norm!r} came.")
 
 
-def _transfer(mapping, vector, target_model, target_tokenizer, method, layer_map, norm, texts):
+def _move(mapping, vector, target_model, target_tokenizer, method, layer_map, norm, texts):
     "The `SteeringVector` of the target that `vector` becomes"
-    _check_transfer(mapping, vector, target_model, norm)
+    _check_move(mapping, vector, target_model, norm)
     layers = _layer_map(vector, len(find_blocks(target_model)), layer_map)
     turned = {j: mapping.transform(vector[i], method) for i, j in layers.items()}
     first = next(iter(turned))
@@ -534,7 +534,7 @@ def _transfer(mapping, vector, target_model, target_tokenizer, method, layer_map
 # %% ../nbs/api/40_emb2emb.ipynb #40dfb77f
 def _controls(mapping, vector, moved, A, B, n):
     "`n` SteeringVectors like `moved`, by maps fitted on shuffled tokens"
-    if "moved" not in moved.report: raise ValueError("moved is what transfer made of the vector; this one was not moved.")
+    if "moved" not in moved.report: raise ValueError("moved is what move made of the vector; this one was not moved.")
     about, lengths = moved.report["moved"], {j: np.linalg.norm(u) for j, u in moved.items()}
     A, B = _sides(A, B)
     rng, out = np.random.default_rng(mapping.random_state), []

@@ -731,7 +731,7 @@ class SteeringExplorer(Explorer):
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, multipliers = replace(self.vector, directions={self.layer: self.vector[self.layer]}), [m for _, m in self._multiplier.options]
-        moved = self.mapping.transfer(one, self.models[1], self.tokenizers[1], self.method, texts=self.texts)
+        moved = self.mapping.move(one, self.models[1], self.tokenizers[1], self.method, texts=self.texts)
         controls = {"native": replace(self.native, directions={j: self.native[j] for j in moved}), "shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         curve = steering_curve(self.models[1], self.tokenizers[1], moved, self.behavior.items, multipliers, controls, texts=self.texts)
         return one, moved, curve, curve.chart()

@@ -737,7 +737,7 @@ def _check_model(vector, model, blocks):
             "number of blocks": (vector.n_layers, len(find_blocks(model, blocks)))}
     if wrong := [f"{what} {mine}, not {its}" for what, (mine, its) in both.items() if mine and its and mine != its]:
         raise ValueError(f"This vector is for {vector.model or 'another model'} ({'; '.join(wrong)} as {_called(model)} has). "
-                         f"Move it there with Emb2Emb: Emb2Emb().fit(pair).transfer(vector, model, tokenizer).")
+                         f"Move it there with Emb2Emb: Emb2Emb().fit(pair).move(vector, model, tokenizer).")
 
 # %% ../nbs/api/34_steering.ipynb #e400ae6e
 def _multiplied(vector, multiplier, layers):

@@ -177,7 +177,7 @@ def transfer(
     if vector is None: vector = extract_steering_vector(a, a_tokenizer, behavior.contrasts, position=behavior.position, texts=texts, progress=False)
     layer = choose_layer(a, a_tokenizer, vector, behavior.items[::2], texts) if layer is None else layer
     vector = _at_layer(vector, layer)
-    moved = mapping.transfer(vector, b, b_tokenizer, method, texts=texts)
+    moved = mapping.move(vector, b, b_tokenizer, method, texts=texts)
     native = extract_steering_vector(b, b_tokenizer, behavior.contrasts, moved.layers, behavior.position, texts=texts, progress=False)
     controls = dict(native=_as_long_as(native, moved), shuffled=mapping.controls(vector, moved, pair, n=n_controls), random=random_vectors(moved, n_controls, random_state))
     multipliers = multiplier_range(b, b_tokenizer, moved, n=5, texts=texts)
