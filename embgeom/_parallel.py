@@ -6,20 +6,24 @@
 __all__ = ['one_thread', 'row_blocks', 'free_memory', 'rows_that_fit', 'check_fits', 'cached', 'shares', 'each_block']
 
 # %% ../nbs/api/04_parallel.ipynb #661eed9a
-import os
 import re
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 
 import joblib
+import psutil
 import torch
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from . import __version__
+
+# %% ../nbs/api/04_parallel.ipynb #19f23f89
+try: import resource
+except ImportError: resource = None  # Windows has none
 
 # %% ../nbs/api/04_parallel.ipynb #ec79589c
 def row_blocks(
@@ -32,21 +36,25 @@ def row_blocks(
 # %% ../nbs/api/04_parallel.ipynb #1a1b5e9e
 class _OneThread:
     "Linear algebra on one thread for as long as somebody is inside: `with one_thread: ...`"
-    def __init__(self): self.lock, self.inside = Lock(), 0
+    def __init__(self): self.lock, self.inside, self.own = Lock(), 0, local()
     def __reduce__(self): return _OneThread, ()  # another process has its own
 
     def __enter__(self):
         with self.lock:
-            if not self.inside: self.threads, self.limits = torch.get_num_threads(), threadpool_limits(1)
+            threads = torch.get_num_threads()
+            if not self.inside: self.threads, self.limits = threads, threadpool_limits(1)
             self.inside += 1
-        torch.set_num_threads(1)  # torch counts for each thread apart
+        self.own.depth = getattr(self.own, "depth", 0) + 1
+        # torch counts for each thread apart, and a new thread begins with what another has set last
+        if self.own.depth == 1: self.own.threads = threads if threads > 1 else self.threads
+        torch.set_num_threads(1)
 
     def __exit__(self, *error):
         with self.lock:
             self.inside -= 1
-            if self.inside: return
-            self.limits.restore_original_limits()
-            torch.set_num_threads(self.threads)
+            if not self.inside: self.limits.restore_original_limits()
+        self.own.depth -= 1
+        if not self.own.depth: torch.set_num_threads(self.own.threads)
 
 one_thread = _OneThread()
 
@@ -58,33 +66,32 @@ def _number(path, pattern=r"(\d+)"):
     return int(found[1]) if found else None
 
 
-def _machine_memory():
-    "Bytes available on this machine; half of all where the system does not say"
-    available = _number("/proc/meminfo", r"^MemAvailable:\s+(\d+)")
-    if available is None and hasattr(os, "sysconf"): return os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")//2
-    return available and 1024*available
-
-# %% ../nbs/api/04_parallel.ipynb #bb30bea4
-def _container_memory(group=Path("/sys/fs/cgroup")):
-    "Bytes left to the container; None where it has no limit"
-    limit, used = _number(group/"memory.max"), _number(group/"memory.current")
-    cache = _number(group/"memory.stat", r"^inactive_file (\d+)") or 0  # given up when it is needed
-    return None if limit is None or used is None else limit - used + cache
+def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
+    "Bytes left under the tightest limit of the control groups that this process is in; None without a limit"
+    try: inner = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
+    except OSError: return None
+    group, left = root/(inner[1] if inner else ""), []
+    while group.is_relative_to(root):
+        limit, used = _number(group/"memory.max"), _number(group/"memory.current")
+        cache = _number(group/"memory.stat", r"^inactive_file (\d+)") or 0  # given up when it is needed
+        if limit is not None and used is not None: left.append(limit - used + cache)
+        group = group.parent
+    return min(left, default=None)
 
 
 def _process_memory():
-    "Bytes left to this process by `ulimit -v`; None where it has no limit"
-    limit, used = _number("/proc/self/limits", r"^Max address space\s+(\d+)"), _number("/proc/self/status", r"^VmSize:\s+(\d+)")
-    return None if limit is None or used is None else limit - 1024*used
+    "Bytes left to this process by `ulimit -v`; None without a limit"
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
+    return limit - psutil.Process().memory_info().vms if limit >= 0 else None
 
-# %% ../nbs/api/04_parallel.ipynb #ccd94198
+# %% ../nbs/api/04_parallel.ipynb #bb30bea4
 def free_memory(
     device=None, # of the computation; this machine where None
 ) -> int: # bytes
     "How much memory can be had: on a GPU, or within all the limits this process is under"
     if device is not None and torch.device(device).type == "cuda": return torch.cuda.mem_get_info(device)[0]
-    limits = [m for m in (_machine_memory(), _container_memory(), _process_memory()) if m is not None]
-    return max(0, min(limits, default=2**32))
+    limits = psutil.virtual_memory().available, _container_memory(), _process_memory()
+    return max(0, min(limit for limit in limits if limit is not None))
 
 # %% ../nbs/api/04_parallel.ipynb #383adc7c
 def rows_that_fit(
