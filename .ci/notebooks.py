@@ -17,6 +17,7 @@ import unittest
 from base64 import b64decode
 from configparser import ConfigParser
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +30,7 @@ from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from outputs import differences, is_progress, text_difference
+from outputs import differences, is_progress, text_differences
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGETS = "application/vnd.jupyter.widget-state+json"
@@ -192,11 +193,16 @@ def clean(path):
 
 # --- comparing --------------------------------------------------------------------------------------
 
+def tolerance(nb, index):
+    "How the outputs of the cell at `index` are compared: as it says, or `model` after a cell that says so"
+    said = [directives(cell).get("compare") for cell in nb.cells[:index + 1]]
+    return "text" if said[-1] == "text" else "model" if "model" in said else "exact"
+
+
 def widget_differences(stored, made):
-    "The same for the widgets of two notebooks"
+    "The first difference between the widgets of two notebooks, compared as the last cell is"
     a, b = (json.dumps(widget_state(number_ids(nb)), sort_keys=True, ensure_ascii=False) for nb in (stored, made))
-    difference = text_difference(a, b)
-    return [f"widgets: {difference}"] if difference else []
+    return [f"widgets: {difference}" for difference in islice(text_differences(a, b, tolerance(stored, len(stored.cells) - 1)), 1)]
 
 
 def refresh(path):
@@ -306,7 +312,7 @@ def check(path):
     found = []
     for index, (a, b) in enumerate(zip(stored.cells, nb.cells)):
         if is_code(a) and not is_slow(a):
-            found += [f"cell {index}: {line}" for line in differences(a.outputs, b.outputs)]
+            found += [f"cell {index}: {line}" for line in differences(a.outputs, b.outputs, tolerance(stored, index))]
     found += widget_differences(stored, nb)
     return [*found, refresh(path)] if found else []
 

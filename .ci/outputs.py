@@ -1,13 +1,17 @@
 """Are the outputs made now those stored in the file?
 
-Numbers must agree to four significant digits, whole numbers exactly. Times, memory and random ids are
-masked; progress bars do not count; pictures only have to be there.
+Words must be equal. Numbers may differ by one unit of the last printed place (where that is less than a
+tenth of them), or by as much as what made them explains: 1e-6 of their size, or 2e-2 from the first cell
+with `#| compare: model` to the end of the notebook, since a language model's numbers depend on the
+processor. Whole numbers that are no percentages must be equal. In a cell with `#| compare: text` (generated
+text, the order of near ties) only the kinds of output count. Times, memory and random ids are masked; progress bars do not count; pictures only
+have to be there.
 """
 import json
-import math
 import re
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
+TOLERANCES = {"exact": (1e-6, 1e-8), "model": (2e-2, 2e-5)}  # relative, absolute
 NUMBER = r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 TIME = r"(?:ns|µs|μs|us|ms|s|sec|secs|second|seconds|min|mins|minute|minutes|h|hours)"
 MEMORY = r"(?:[kKMGT]i?B|bytes)"
@@ -20,6 +24,8 @@ MASKS = [
     (re.compile(r"\bT_[0-9a-f]{5}(?=[_ \"'])"), "<style>"),
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "<cell>"),
 ]
+WORD = r"\d+(?:\.\d+){2,}|#[0-9a-fA-F]{6}\b|&#?\w+;|\\u[0-9a-f]{4}|\.{2,}|[^\W\d]+"  # versions, colors, escapes, words
+TOKEN = re.compile(rf"{WORD}|{NUMBER}%?|[^\w\s]")
 PRESENCE_ONLY = ("image/", "application/vnd.jupyter.widget-view+json")
 
 
@@ -31,36 +37,40 @@ def normal(text):
 
 
 def tokens(text):
-    "Words and numbers of `text`; white space does not count"
-    return re.findall(rf"{NUMBER}|[^\W\d]+|[^\w\s]", normal(text))
+    "Words, numbers (a percent sign belongs to them) and signs of `text`; white space does not count"
+    return TOKEN.findall(normal(text))
 
 
-def as_number(token):
-    try:
-        return float(token.replace(",", "").replace("−", "-"))
-    except ValueError:
+def number(token):
+    "The value of `token` and the unit of its last printed place; None for a word"
+    match = re.fullmatch(rf"({NUMBER})%?", token)
+    if not match:
         return None
+    mantissa, _, exponent = match[1].replace(",", "").replace("−", "-").lower().partition("e")
+    return float(f"{mantissa}e{exponent or 0}"), 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
-def same_token(a, b, digits=4):
-    "Equal words; whole numbers equal; other numbers equal to `digits` significant digits"
+def same(a, b, tolerance="exact"):
+    "Whether two tokens are equal as `tolerance` has it"
     if a == b:
         return True
-    x, y = as_number(a or ""), as_number(b or "")
-    if x is None or y is None:
+    x, y = number(a or ""), number(b or "")
+    if x is None or y is None or a.endswith("%") != b.endswith("%"):
         return False
-    if x.is_integer() and y.is_integer() and not re.search("[.eE]", a + b):
+    (x, _), (y, finer) = sorted([x, y], key=lambda pair: -pair[1])
+    size, (relative, absolute) = min(abs(x), abs(y)), TOLERANCES[tolerance]
+    if finer == 1 and not re.search("[%eE]", a):
         return x == y
-    return math.isclose(x, y, rel_tol=10.0 ** -digits, abs_tol=1e-12)
+    return abs(x - y) <= max(1.001 * finer if finer < size / 10 else 0, relative * size, absolute)
 
 
-def text_difference(stored, made):
-    "None, or a line that shows the first place where two texts differ"
+def text_differences(stored, made, tolerance="exact"):
+    "For each place where two texts differ a line that shows it"
     a, b = tokens(stored), tokens(made)
     for i, (x, y) in enumerate(zip_longest(a, b)):
-        if not same_token(x, y):
+        if not same(x, y, tolerance):
             around = " ".join(a[max(0, i - 6):i])
-            return f"after '{around}': stored {' '.join(a[i:i + 6])!r}, made {' '.join(b[i:i + 6])!r}"
+            yield f"after '{around}': stored {' '.join(a[i:i + 6])!r}, made {' '.join(b[i:i + 6])!r}"
 
 
 def joined(text):
@@ -93,11 +103,13 @@ def parts(outputs):
     return found
 
 
-def differences(stored, made):
-    "Lines that say how the outputs `made` differ from those `stored`; none if they do not"
+def differences(stored, made, tolerance="exact"):
+    "Lines that say how the outputs `made` differ from those `stored`, the first in each; none if they do not"
     stored, made = parts(stored), parts(made)
     kinds, kinds_made = [kind for kind, _ in stored], [kind for kind, _ in made]
     if kinds != kinds_made:
         return [f"stored outputs are {kinds}, made are {kinds_made}"]
-    found = [(kind, text_difference(a, b)) for (kind, a), (_, b) in zip(stored, made)]
-    return [f"{kind}: {difference}" for kind, difference in found if difference]
+    if tolerance == "text":
+        return []
+    return [f"{kind}: {difference}" for (kind, a), (_, b) in zip(stored, made)
+            for difference in islice(text_differences(a, b, tolerance), 1)]

@@ -1,7 +1,6 @@
 """Every kernel that takes `device` gives there what it gives without: design, section 3.
 
-On "cpu" the code for devices runs in torch here; "cuda" is skipped where there is none (also under
-EMBGEOM_NO_SKIP, since no runner of this project has a GPU).
+On "cpu" the code for devices runs in torch here; "cuda" is skipped where there is none.
 """
 import numpy as np
 import pytest

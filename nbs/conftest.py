@@ -3,10 +3,10 @@
 The cells of a notebook run in order in one fresh kernel; after one that fails, or skips, the rest
 are skipped. What a cell shows must be what is stored in the file (`--no-outputs` leaves that out).
 Cells with `#| eval: false` and slow cells are no tests, and benchmarks are left out altogether.
-A cell says that it cannot run here by `raise unittest.SkipTest("what is missing")`; where
-EMBGEOM_NO_SKIP is set that is a failure.
+A cell says that it cannot run here by `raise unittest.SkipTest("what is missing")`; with `--no-skips`
+that is a failure, but for what a clone of the repository cannot have.
 """
-import os
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -20,10 +20,23 @@ import notebooks  # noqa: E402
 import outputs  # noqa: E402
 
 collect_ignore = ["benchmarks"]
+ALLOWED = "there is no CUDA GPU here|not in the repository"
 
 
 def pytest_addoption(parser):
     parser.addoption("--no-outputs", action="store_true", help="do not compare what cells show with what is stored")
+    parser.addoption("--no-skips", action="store_true", help=f"fail if anything is skipped, but for: {ALLOWED}")
+
+
+def pytest_sessionfinish(session):
+    "With `--no-skips`: say what was skipped, and fail"
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and session.config.getoption("--no-skips"):
+        reasons = {report.longrepr[2] for report in reporter.stats.get("skipped", [])}
+        if refused := [reason for reason in sorted(reasons) if not re.search(ALLOWED, reason)]:
+            reporter.section("skipped, though nothing may be (--no-skips)")
+            reporter.write("\n".join([*refused, ""]))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_collect_file(file_path, parent):
@@ -61,26 +74,19 @@ class NotebookFile(pytest.File):
 
     def run(self, index):
         "Run the cell at `index`, once; if it does not get through, nothing after it will run"
-        cell, reason = self.nb.cells[index], None
+        cell = self.nb.cells[index]
         if index in self.done or not notebooks.is_code(cell) or notebooks.is_slow(cell):
             return
         self.done.add(index)
         try:
             notebooks.run_cell(self.client, index)
         except unittest.SkipTest as skip:
-            reason = f"cell {index} was skipped: {skip}"
+            self.stopped = f"cell {index} was skipped: {skip}"
         except Exception:
             self.stopped = f"cell {index} failed"
             raise
-        if reason:
-            self.stop(reason)
-
-    def stop(self, reason):
-        "Skip this cell and the rest of the notebook, or fail where nothing may be skipped"
-        self.stopped = reason
-        if os.environ.get("EMBGEOM_NO_SKIP"):
-            pytest.fail(f"{reason} (EMBGEOM_NO_SKIP makes this a failure)", pytrace=False)
-        pytest.skip(reason)
+        if self.stopped:
+            pytest.skip(self.stopped)
 
 
 def last_heading(markdown):
@@ -120,7 +126,8 @@ class CellItem(NotebookItem):
     def check(self):
         self.parent.run_to(self.index)
         made, stored = self.parent.nb.cells[self.index], self.parent.stored.cells[self.index]
-        self.compare(outputs.differences(stored.outputs, made.outputs))
+        tolerance = notebooks.tolerance(self.parent.stored, self.index)
+        self.compare(outputs.differences(stored.outputs, made.outputs, tolerance))
 
 
 class WidgetsItem(NotebookItem):
