@@ -6,12 +6,12 @@
 __all__ = ['write_page']
 
 # %% ../nbs/api/04_pages.ipynb #ef38d927
-import html
-import json
 from pathlib import Path
 from string import Template
 
 import vl_convert
+
+from .plots import escaped
 
 from ._files import check_out, replacing
 
@@ -37,9 +37,8 @@ $charts
 
 # %% ../nbs/api/04_pages.ipynb #a0d982cb
 def _page_charts(charts):
-    "Each chart's place and its specification; `<` is escaped so that no token can end the script"
-    safe = lambda chart: json.dumps(chart.to_dict()).replace("<", "\\u003c")
-    return "\n".join(f'<div class="chart"></div><script type="application/json">{safe(c)}</script>' for c in charts)
+    "Each chart's place and its specification"
+    return "\n".join(f'<div class="chart"></div><script type="application/json">{escaped(c.to_dict())}</script>' for c in charts)
 
 # %% ../nbs/api/04_pages.ipynb #23e7061b
 def write_page(
@@ -53,7 +52,7 @@ def write_page(
 ) -> Path: # the file, written whole or not at all
     "One self-contained HTML page with `charts` that opens without a network"
     out = Path(out)
-    page = _page.substitute(title=html.escape(title), lead=html.escape(lead), table=table, charts=_page_charts(charts),
-                            text=html.escape(text), footer=html.escape(footer), script=vl_convert.javascript_bundle())
+    page = _page.substitute(title=escaped(title), lead=escaped(lead), table=table, charts=_page_charts(charts),
+                            text=escaped(text), footer=escaped(footer), script=vl_convert.javascript_bundle())
     with replacing(out) as part: part.write_text(page, encoding="utf-8")
     return out

@@ -6,7 +6,6 @@
 __all__ = ['as_space', 'LocalGeometry', 'local_geometry', 'Comparison', 'compare']
 
 # %% ../nbs/api/50_comparison.ipynb #36dcda2d
-import html
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +18,7 @@ from .dimension import DimensionSimilarity, IntrinsicDimension, correlate_dimens
 from .lle import LLESimilarity, lle_similarity
 from .loading import load_space
 from ._pages import check_out, write_page
-from .plots import density_chart, distribution_chart, matrix_chart, overlaid_chart
+from .plots import density_chart, distribution_chart, escaped, matrix_chart, overlaid_chart
 from .pocket import NAMES, path
 from .results import Result
 from .similarity import SimilarityMatrix, common_tokens, global_similarity, sample_cosines, similarity_matrix, token_similarity
@@ -113,7 +112,7 @@ class Comparison(Result):
         "Write one self-contained page with text, tables and charts, which opens without a network"
         return _save_page(self, out)
 
-    def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
+    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/50_comparison.ipynb #019306df
 def compare(

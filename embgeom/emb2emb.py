@@ -7,7 +7,6 @@ __all__ = ['METHODS', 'RCOND', 'DEFAULT_METHOD', 'DIAGNOSTICS', 'isometry_distan
            'transfer_runs', 'predictors']
 
 # %% ../nbs/api/40_emb2emb.ipynb #568ab415
-import html
 import json
 import os
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from sklearn.base import BaseEstimator
 from . import __version__, steering
 from ._hub import hub_error
 from ._linalg import row_blocks, second_moments
-from .plots import interval_chart
+from .plots import escaped, interval_chart
 from .results import Result
 from .spaces import SpacePair
 from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
@@ -352,7 +351,7 @@ class Diagnosis(Result):
         "Each figure beside those of the vectors that were moved by `method` when it was tried out"
         return _chart(self, method)
 
-    def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
+    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/40_emb2emb.ipynb #9ad10bd5
 def _as_vectors(vector, width):

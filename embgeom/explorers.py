@@ -6,7 +6,6 @@
 __all__ = ['Step', 'Explorer', 'TokenExplorer', 'LLEExplorer', 'GlobalExplorer', 'DimensionExplorer', 'SteeringExplorer']
 
 # %% ../nbs/api/51_explorers.ipynb #552de4ba
-import html
 import re
 from base64 import b64encode
 from contextlib import contextmanager
@@ -25,24 +24,30 @@ from .dimension import components_for, gaussian_like
 from .emb2emb import METHODS, Emb2Emb
 from .evaluation import steering_curve
 from ._linalg import row_blocks, unit_rows
-from .plots import NEUTRAL, bars_chart, chart_html, chart_png, density_chart, distribution_chart, interval_chart, line_chart, map_chart, matrix_chart, overlaid_chart, pictures_enabled
+from .plots import NEUTRAL, bars_chart, chart_html, chart_png, density_chart, distribution_chart, escaped, interval_chart, line_chart, map_chart, matrix_chart, overlaid_chart, pictures_enabled
 from .similarity import global_similarity, sample_cosines, token_similarity
 from .spaces import EmbeddingSpace, SpacePair, token_label
 from .steering import extract_steering_vector, hidden_states
 
 # %% ../nbs/api/51_explorers.ipynb #c033fe6b
+def _words(text):
+    "`text` as HTML, with what stands between `**` in bold"
+    return re.sub(r"\*\*([\w.,-]+)\*\*", r"<strong>\1</strong>", escaped(text))
+
+
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
     title: str # a few words
-    text: str # HTML
+    text: str # plain text, `**` around what is bold
     formula: str # HTML; "" for none
     chart: object # an altair chart
 
     def to_html(self, number, of):
         "The words of the step, the `number`-th `of` so many"
         formula = f'<p class="embgeom-formula">{self.formula}</p>' if self.formula else ""
-        return f'<div class="embgeom-step"><p><strong>Step {number} of {of}: {self.title}.</strong> {self.text}</p>{formula}</div>'
+        title = f"<strong>Step {number} of {of}: {escaped(self.title)}.</strong>"
+        return f'<div class="embgeom-step"><p>{title} {_words(self.text)}</p>{formula}</div>'
 
 # %% ../nbs/api/51_explorers.ipynb #24ffad0f
 def _shown(chart):
@@ -111,7 +116,7 @@ class Explorer(widgets.VBox):
         self._said.value = "Computing ..."
         self.compute()
         self.sentence, self.chart, self._drawn = self.say(), self.draw(), {}
-        self._sentence.value = f'<p role="status" aria-live="polite">{self.sentence}</p>'
+        self._sentence.value = f'<p role="status" aria-live="polite">{_words(self.sentence)}</p>'
         self._picture.outputs = self._outputs(self.chart)
         self.steps, first = [None]*len(self.recipe), self._tab.selected_index or 0
         for i in (first, *range(first), *range(first + 1, len(self.recipe))): self._fill(i)
@@ -129,7 +134,7 @@ class Explorer(widgets.VBox):
         return self._drawn[id(chart)][1]
 
     def _ipython_display_(self, **kwargs):
-        data = {"text/plain": f"{type(self).__name__}: {html.unescape(re.sub('<.*?>', '', self.sentence))}",
+        data = {"text/plain": f"{type(self).__name__}: {self.sentence.replace('**', '')}",
                 "application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
         if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
@@ -163,7 +168,8 @@ class TokenExplorer(Explorer):
     def _on_query(self, change):
         "Offer what the search finds; the likeliest is shown"
         rows = _search(self._texts, change["new"]) if change["new"] else []
-        self._said.value = "" if rows or not change["new"] else f"No token contains ‘{html.escape(change['new'])}’; the picture is still of {self.label}."
+        none = f"No token contains ‘{change['new']}’; the picture is still of {self.label}."
+        self._said.value = "" if rows or not change["new"] else _words(none)
         if rows: self._found.options = [(self.names[r], r) for r in rows]
 
     def _on_found(self, change):
@@ -178,7 +184,7 @@ class TokenExplorer(Explorer):
     def plain(self): return self.names[self.row]
 
     @property
-    def label(self): return f"‘{html.escape(self.plain)}’"
+    def label(self): return f"‘{self.plain}’"
 
     @property
     def token(self): return self.data.tokens[self.row]
@@ -287,7 +293,7 @@ def _lle_weights(e):
     m, name = e.mixtures[0], e.pair.names[0]
     frame = pd.DataFrame({"neighbor": e.labels(m.rows), "weight": m.weights, "model": name})
     return Step("weights", "The weights that bring the mixture of the neighbors as near to the token as can be, and add up to one. A thousandth of the trace is added to "
-                "the diagonal of <i>G</i>, so that neighbors in one line do no harm. A negative weight moves away from that neighbor.",
+                "the diagonal of G, so that neighbors in one line do no harm. A negative weight moves away from that neighbor.",
                 "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / Σ<i>w</i><sub><i>j</i></sub>",
                 bars_chart(frame, "neighbor", "weight", "model", f"How much of each neighbor {name} mixes into {e.plain}", "weight in the mixture", width=320))
 
@@ -317,7 +323,7 @@ def _lle_cosine(e):
     "Step 7"
     frame = pd.DataFrame({"neighbor": e.labels(e.products.index), "part": e.products.to_numpy()})
     return Step("cosine", "The weights of both models as two rows over all tokens, scaled to length one. Their products add up to the cosine; a neighbor that only one model "
-                f"uses adds nothing. Here the parts add up to <strong>{e.cosine:.3f}</strong>.",
+                f"uses adds nothing. Here the parts add up to **{e.cosine:.3f}**.",
                 "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> <i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
                 bars_chart(frame, "neighbor", "part", None, f"What each neighbor adds to the cosine: {e.cosine:.3f} together", "part of the cosine", width=320))
 
@@ -350,7 +356,7 @@ class LLEExplorer(TokenExplorer):
     def say(self):
         one, other = self.pair.names
         return (f"{self.label} in {one} and {other}: {self.shared} of the {self.k} nearest neighbors are the same (chance would give {self.k**2/(len(self.pair) - 1):.2f}), and the "
-                f"cosine of the two rows of weights is <strong>{self.cosine:.3f}</strong> (1: the same neighbors in the same mixture; 0: none in common).")
+                f"cosine of the two rows of weights is **{self.cosine:.3f}** (1: the same neighbors in the same mixture; 0: none in common).")
 
     def draw(self):
         long = self.weights.set_axis(self.labels(self.weights.index)).rename_axis("neighbor").reset_index()
@@ -380,7 +386,7 @@ def _global_side(e, i):
 def _global_both(e):
     "Step 4"
     return Step("correlation", f"The two lists against each other, a count for each cell. If the tokens lay around {e.label} alike in both models, the cells would lie on a line. The correlation is "
-                f"<strong>{e.similarity:.3f}</strong>: this token's own similarity.", "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / sd(<i>c</i>) sd(<i>c</i>′)", e.token_chart())
+                f"**{e.similarity:.3f}**: this token's own similarity.", "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / sd(<i>c</i>) sd(<i>c</i>′)", e.token_chart())
 
 
 def _global_tokens(e):
@@ -390,7 +396,7 @@ def _global_tokens(e):
 
 def _global_pairs(e):
     "Step 6"
-    return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is <strong>{e.pearson:.3f}</strong>. It comes from sums over "
+    return Step("all pairs", f"And over all pairs of tokens at once: {e.found.n_pairs:,} pairs, and the correlation is **{e.pearson:.3f}**. It comes from sums over "
                 f"the tokens; the table of all pairs is never made. The picture is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>", e.fixed[1])
 
 # %% ../nbs/api/51_explorers.ipynb #68c390cb
@@ -447,7 +453,7 @@ class GlobalExplorer(TokenExplorer):
     def say(self):
         one, other = self.pair.names
         return (f"The tokens that are near to {self.label} in {one} are {'' if self.similarity > .5 else 'only partly ' if self.similarity > .2 else 'hardly '}near to it in {other}: its cosines with the "
-                f"other {len(self.pair) - 1:,} tokens correlate at <strong>{self.similarity:.3f}</strong> (more than for {self.rank:.0%} of the tokens); over all pairs of tokens the correlation is {self.pearson:.3f}"
+                f"other {len(self.pair) - 1:,} tokens correlate at **{self.similarity:.3f}** (more than for {self.rank:.0%} of the tokens); over all pairs of tokens the correlation is {self.pearson:.3f}"
                 f"{', means subtracted' if self.centered else ''}.")
 
     def token_chart(self):
@@ -497,7 +503,7 @@ def _dim_near(e):
     "Step 2"
     ranks = _thin(e.k)
     frame = pd.concat([pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n}) for n, c in zip(e.sides, e.near_cosines)])
-    first = "; ".join(f"{n}: {', '.join(html.escape(t) for t in e.labels(r[:6]))}" for n, r in zip(e.sides, e.near))
+    first = "; ".join(f"{n}: {', '.join(e.labels(r[:6]))}" for n, r in zip(e.sides, e.near))
     return Step("neighbors", f"From the nearest to number {e.k:,}. The first are {first}.", "",
                 line_chart(frame, "rank", "cosine", "model", "neighbor, nearest first", "cosine", f"The neighbors of {e.plain}: a few are near, then a long tail"))
 
@@ -529,7 +535,7 @@ def _dim_variances(e):
 # %% ../nbs/api/51_explorers.ipynb #8f8d9c27
 def _dim_sum(e):
     "Step 5"
-    found = " and ".join(f"<strong>{d}</strong> in {n}" for n, d in zip(e.sides, e.dimensions))
+    found = " and ".join(f"**{d}** in {n}" for n, d in zip(e.sides, e.dimensions))
     return Step("dimension", f"Added up: the first so many directions together. The intrinsic dimension is the number at which the sum passes {e.variance:.0%}: {found}.",
                 f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> &gt; {e.variance:g}", e.curve_chart({}))
 
@@ -587,7 +593,7 @@ class DimensionExplorer(TokenExplorer):
         self.dimensions, self.random_dimensions = count(self.shares), count(self.random_shares)
 
     def say(self):
-        found = " and ".join(f"<strong>{d}</strong> of the {s.dim} dimensions of {n} (random points: {r})" for d, s, n, r in zip(self.dimensions, self.spaces, self.sides, self.random_dimensions))
+        found = " and ".join(f"**{d}** of the {s.dim} dimensions of {n} (random points: {r})" for d, s, n, r in zip(self.dimensions, self.spaces, self.sides, self.random_dimensions))
         return f"To hold {self.variance:.0%} of the variance of the {self.k:,} nearest neighbors of {self.label} it takes {found}."
 
     def curve_chart(self, random):
@@ -615,8 +621,8 @@ def _steer_contrasts(e):
     flat, n = _plane(e.states), len(e.states)//2
     texts = [_short(" ".join(t.split())) for c in e.behavior.contrasts for t in c]
     frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "text": texts, "kind": ["positive", "negative"]*n, "shown": ""})
-    (first, second), where = map(html.escape, e.behavior.contrasts[0]), f"at the {'last' if e.behavior.position == -1 else 'last but one'} token"
-    return Step("contrasts", f"{n} pairs of texts that differ in one thing: {html.escape(e.behavior.what)}. The first pair: “{first}” against “{second}” {e.source} reads them, and its hidden "
+    (first, second), where = e.behavior.contrasts[0], f"at the {'last' if e.behavior.position == -1 else 'last but one'} token"
+    return Step("contrasts", f"{n} pairs of texts that differ in one thing: {e.behavior.what}. The first pair: “{first}” against “{second}” {e.source} reads them, and its hidden "
                 f"states after block {e.layer}, {where}, are laid flat.", "",
                 map_chart(frame, "along", "up", "kind", "text", "shown", f"Hidden states of both sides in {e.source}, block {e.layer}", "first principal direction", "second principal direction", e.source))
 
@@ -634,16 +640,16 @@ def _steer_map(e):
     s = np.linalg.svd(e.mapping.matrix(e.method), compute_uv=False)
     frame = pd.DataFrame({"number": np.arange(1, len(s) + 1), "value": s/s[0], "method": e.method})
     m = e.mapping
-    return Step("map", f"One matrix takes vectors of {e.source} ({m.source_dim_} numbers) to {e.target} ({m.target_dim_}). It is fitted on the output rows <i>A</i> and <i>B</i> of the {m.n_tokens_:,} "
-                f"tokens that both have; no text is run. The method is <strong>{e.method}</strong>. How much the matrix stretches each direction: if all were stretched alike, every method would give the same direction.",
+    return Step("map", f"One matrix takes vectors of {e.source} ({m.source_dim_} numbers) to {e.target} ({m.target_dim_}). It is fitted on the output rows A and B of the {m.n_tokens_:,} "
+                f"tokens that both have; no text is run. The method is **{e.method}**. How much the matrix stretches each direction: if all were stretched alike, every method would give the same direction.",
                 _FORMULAS[e.method], line_chart(frame, "number", "value", "method", "direction", "stretched by, the most = 1", f"Singular values of the map ({e.method})", neutral=(e.method,)))
 
 
 def _steer_moved(e):
     "Step 4"
     a, b = e.effects
-    top = lambda values: ", ".join(html.escape(token_label(e.pair.tokens[i])) for i in np.argsort(-values, kind="stable")[:6])
-    return Step("moved", f"The vector times the matrix. What would both do to the tokens' logits, if they were added right before the head? The two lists correlate at <strong>{np.corrcoef(a, b)[0, 1]:.2f}</strong>. "
+    top = lambda values: ", ".join(token_label(e.pair.tokens[i]) for i in np.argsort(-values, kind="stable")[:6])
+    return Step("moved", f"The vector times the matrix. What would both do to the tokens' logits, if they were added right before the head? The two lists correlate at **{np.corrcoef(a, b)[0, 1]:.2f}**. "
                 f"Most favoured in {e.source}: {top(a)}; in {e.target}: {top(b)}.", "<i>A</i><i>v</i> and <i>B</i><i>u</i>",
                 density_chart(a, b, f"vector · row in {e.source}", f"moved vector · row in {e.target}", "What the vector and the moved one do to each token", counts="tokens"))
 
@@ -692,7 +698,7 @@ def _steer_verdict(e):
     for name, text in (("vector", "moved"), ("native", "native")):
         rows.append((text, *e.curve.slope(name), *np.quantile(floor, [.05, .95])))
     frame = pd.DataFrame(rows, columns=["which", "slope", "low", "high", "chance low", "chance high"])
-    return Step("verdict", html.escape(e.curve.verdict), "slope = what a unit of multiplier adds to the log-odds",
+    return Step("verdict", e.curve.verdict, "slope = what a unit of multiplier adds to the log-odds",
                 interval_chart(frame, "which", "slope", "low", "high", "chance low", "chance high", f"Slopes, with 95% intervals; grey: 90% of {len(floor)} vectors moved by shuffled maps", "log-odds per unit of multiplier"))
 
 # %% ../nbs/api/51_explorers.ipynb #fc5fe709
@@ -752,8 +758,8 @@ class SteeringExplorer(Explorer):
         at, zero = self.curve.multipliers.index(self.multiplier), self.curve.multipliers.index(0)
         mean = lambda i, m: self.curve.log_odds[i, :, m].mean()
         cost = self.curve.ratio[0, at]
-        return (f"The direction ‘{html.escape(self.behavior.what)}’, found in {self.source} at block {self.layer}, moved to {self.target} at block {self.to} by the method {self.method} and added with multiplier {self.multiplier:g}, "
-                f"takes the mean log-odds of {len(self.behavior.items)} items from {mean(0, zero):.2f} to <strong>{mean(0, at):.2f}</strong> (the target's own vector: {mean(1, at):.2f}) and makes neutral "
+        return (f"The direction ‘{self.behavior.what}’, found in {self.source} at block {self.layer}, moved to {self.target} at block {self.to} by the method {self.method} and added with multiplier {self.multiplier:g}, "
+                f"takes the mean log-odds of {len(self.behavior.items)} items from {mean(0, zero):.2f} to **{mean(0, at):.2f}** (the target's own vector: {mean(1, at):.2f}) and makes neutral "
                 f"text {cost:.2f} times as surprising; over all multipliers the verdict is: {self.curve.outcome}.")
 
     def draw(self): return self.picture

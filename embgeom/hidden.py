@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ._parallel import row_blocks
 from ._linalg import second_moments, unit_rows
-from .plots import line_chart
+from .plots import escaped, line_chart
 from .results import Result
 from .steering import final_norm, find_blocks, hidden_states
 
@@ -368,7 +368,7 @@ class HiddenAlignment(Result):
         "`value` by layer: a line for each map, in a shade of the source's color for methods, of the target's for maps fitted on states; chance as a band"
         return _by_layer(self, value)
 
-    def _repr_html_(self): return super()._repr_html_() + f"<p>{self.text.replace(chr(10), '<br>')}</p>"
+    def _repr_html_(self): return super()._repr_html_() + f"<p>{escaped(self.text).replace(chr(10), '<br>')}</p>"
 
 # %% ../nbs/api/41_hidden.ipynb #d14eb9cb
 def _chance(frame):

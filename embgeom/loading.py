@@ -534,7 +534,9 @@ class LoadReport(dict):
         return (f"{self['model']}, {self['role']}: {where} ({self['rows']:,} x {self['dim']}, {self['stored_dtype']}, {tied}, "
                 f"{self['architecture']})\n{self.to_frame().to_string(index=False)}")
 
-    def _repr_html_(self): return f"<pre>{self!r}</pre>".replace("<|", "&lt;|")
+    def _repr_html_(self):
+        from embgeom.plots import escaped  # here, since reading a matrix needs no charts
+        return f"<pre>{escaped(repr(self))}</pre>"
 
 # %% ../nbs/api/20_loading.ipynb #c04fda47
 def _refuse_broken(matrix, tokens, name, block=16384):

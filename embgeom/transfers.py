@@ -6,7 +6,6 @@
 __all__ = ['TEXTS', 'DIRECTIONS', 'as_model', 'choose_layer', 'Transfer', 'transfer', 'Transfers', 'transfer_all']
 
 # %% ../nbs/api/52_transfers.ipynb #224367fc
-import html
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from .evaluation import SteeringCurve, layer_sweep, multiplier_range, random_vec
 from ._hub import is_reachable, whole_file
 from .loading import load_space
 from ._pages import check_out, write_page
-from .plots import interval_chart
+from .plots import escaped, interval_chart
 from .pocket import NAMES, path
 from .results import Result
 from .steering import NEUTRAL_TEXTS, SteeringVector, extract_steering_vector, steer
@@ -147,7 +146,7 @@ class Transfer(Result):
         "Write one self-contained page with text and charts, which opens without a network"
         return write_page(check_out(out), _question(self), _lead(self), self.text(), self.charts(), footer=_FOOTER)
 
-    def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
+    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/52_transfers.ipynb #2b0cbe2f
 TEXTS = NEUTRAL_TEXTS[::4] # on which lengths and costs are measured where no texts are given
@@ -253,7 +252,7 @@ class Transfers(Result):
                                "Effects of moved vectors, as shares of the native vectors' (grey: chance)", "share of the native effect")
         return [whole, *(t.charts()[0] for t in self.found)]
 
-    def _repr_html_(self): return f"<pre>{html.escape(self.text())}</pre>"
+    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/52_transfers.ipynb #8d564e01
 def _row(found):

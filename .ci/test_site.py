@@ -1,0 +1,128 @@
+"""Is what the package and its site show safe to open, and does it fit the page?"""
+import importlib
+import inspect
+import pkgutil
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import embgeom
+import pages
+from embgeom import plots
+from embgeom.spaces import EmbeddingSpace, SpacePair
+
+# --- nothing in a vocabulary, nor in a model's name, runs in a page ------------------------------------
+
+POISON = ["</script><script>window.ran = 1</script>", "<img src=x onerror=window.ran=2>", "'\"><svg onload=window.ran=3>",
+          "<!--<script>window.ran = 4", "</pre></title></textarea><script>window.ran = 5</script>", "**<b onclick=1>**"]
+ONE, OTHER = "<img src=x onerror=window.ran=6>", "<svg onload=window.ran=7>"  # models, whose folders are called so too
+
+
+def poisoned_spaces():
+    "Two spaces of 140 words and the poison, alike in their cosines"
+    from embgeom.coherence import load_graph
+    words = [w for w in load_graph().concepts if w.isalpha() and 3 < len(w) < 7][::100][:140]
+    tokens = [t.encode() for t in [*POISON, *(" " + w for w in words)]]
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(len(tokens), 12)).astype(np.float32)
+    other = np.concatenate([one + .5*rng.normal(size=one.shape), one], 1).astype(np.float32)
+    return [EmbeddingSpace(m, tokens, name=n) for m, n in ((one, ONE), (other, OTHER))]
+
+
+def results_of_spaces(folder):
+    "Everything that is made of spaces alone and shows itself"
+    from embgeom import coherence, comparison, dimension, emb2emb, explorers, lle, loading, similarity
+    one, other = poisoned_spaces()
+    pair, token = SpacePair(one, other), POISON[0]
+    yield similarity.global_similarity(pair)
+    yield similarity.similarity_matrix([one, other])
+    yield similarity.neighbor_overlap(pair, 5)
+    yield similarity.sample_cosines(pair, n=40)
+    yield lle.lle_weights(one, 5)
+    yield lle.lle_similarity(pair, 5)
+    yield dimension.intrinsic_dimension(one, 20)
+    yield dimension.dimension_similarity(pair, 20)
+    yield dimension.explained_variance(one, token, 20)
+    yield (scores := coherence.semantic_coherence(one, 5, window=50))
+    yield coherence.dimension_coherence(dimension.intrinsic_dimension(one, 20), scores)
+    yield (mapping := emb2emb.Emb2Emb().fit(pair))
+    yield mapping.diagnose(pair)
+    yield (found := comparison.compare(one, other, sample=30))
+    found.save(folder/"compare.html")
+    yield explorers.LLEExplorer(pair, token)
+    yield explorers.GlobalExplorer(pair, token)
+    yield explorers.DimensionExplorer(pair, token, k=20)
+    lost = {i: t for i, t in enumerate(one.tokens[:6])}
+    yield loading.LoadReport(model=ONE, role="input", tensor=token, file=OTHER, rows=146, dim=12, stored_dtype="F32", tied=False,
+                             architecture=token, kept=140, left_out={token: lost}, suspects=lost)
+
+
+def results_of_models(folder):
+    "What is made of models that run: their folders have poisoned names, and so has the behavior"
+    from embgeom import behaviors, hidden, pocket, transfers
+    for model, name in ((ONE, "pocket-96"), (OTHER, "pocket-192")):
+        shutil.copytree(pocket.path(name), folder/model)
+    tense = behaviors.load_behavior("tense")
+    tense = replace(tense, name=POISON[0], what=POISON[1], items=tense.items[:4])
+    yield (found := transfers.transfer(str(folder/ONE), str(folder/OTHER), tense, layer=2, n_controls=2, texts=POISON))
+    found.save(folder/"transfer.html")
+    yield transfers.Transfers((found, found))
+    yield from (found.vector, found.curve, found.diagnosis)
+    yield hidden.hidden_alignment(*(load(folder/m) for m in (ONE, OTHER)), texts=POISON*2, progress=False)
+
+
+def load(folder):
+    from transformers import AutoModelForCausalLM
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def shown(thing):
+    "The HTML of everything that `thing` shows: itself, its chart or charts, the steps of an explorer"
+    if isinstance(thing, embgeom.explorers.Explorer):
+        yield from (step.to_html(1, 2) for step in thing.steps)
+        yield from (w.value for w in (thing._sentence, thing._said))
+        charts = [thing.chart, *(step.chart for step in thing.steps)]
+    else:
+        html = getattr(thing, "_repr_html_", lambda: "")()
+        yield html or f"<pre>{plots.escaped(repr(thing))}</pre>"
+        charts = thing.charts() if hasattr(thing, "charts") else [thing.chart()] if hasattr(thing, "chart") else []
+    yield from map(plots.chart_html, charts)
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory):
+    "The poisoned results, and the pages of what they show"
+    folder = tmp_path_factory.mktemp("poisoned")
+    things = [*results_of_spaces(folder), *results_of_models(folder)]
+    for number, thing in enumerate(things):
+        page = "<!DOCTYPE html><meta charset=utf-8><title>poison</title><body>" + "\n".join(shown(thing))
+        (folder/f"{number:02} {type(thing).__name__}.html").write_text(page, encoding="utf-8")
+    return things, sorted(folder.glob("*.html"))
+
+
+def test_no_poison_runs_in_any_page(chromium, poisoned):
+    things, written = poisoned
+    ran = {}
+    for path in written:
+        with pages.opened(path, chromium) as (page, errors, _):
+            pages.wait_for_charts(page, errors, 10)
+            marks = page.evaluate("[window.ran, document.querySelectorAll('img[src=x], svg[onload], b[onclick]').length]")
+            if marks != [None, 0] or errors: ran[path.name] = marks, errors
+    assert not ran and len(written) == len(things) + 2
+
+
+def test_every_class_that_shows_itself_was_poisoned(poisoned):
+    things, _ = poisoned
+    seen = {cls for thing in things for cls in type(thing).__mro__}
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(embgeom.__path__, "embgeom.")]
+    classes = {cls for m in modules for _, cls in inspect.getmembers(m, inspect.isclass) if cls.__module__ == m.__name__}
+    show = {cls for cls in classes if {"_repr_html_", "chart", "charts", "_ipython_display_"} & set(vars(cls))}
+    assert {c.__name__ for c in show - seen} <= {"SteeringExplorer", "LayerSweep"}
+
+
+def test_poison_is_seen(chromium, tmp_path):
+    (tmp_path/"open.html").write_text(f"<body><p>{ONE}", encoding="utf-8")
+    with pages.opened(tmp_path/"open.html", chromium) as (page, *_):
+        page.wait_for_function("window.ran === 6")
