@@ -11,9 +11,8 @@ from string import Template
 
 import vl_convert
 
-from .plots import escaped
-
 from ._files import check_out, replacing
+from .plots import escaped
 
 # %% ../nbs/api/04_pages.ipynb #da8f953c
 _page = Template("""<!DOCTYPE html>
