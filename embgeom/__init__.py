@@ -14,6 +14,7 @@ _names = {
     "vocab": ["match_tokens"],
     "behaviors": ["load_behavior"],
     "loading": ["load_space"],
+    "models": ["LanguageModel"],
     "pocket": [],
     "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
     "lle": ["lle_weights", "lle_similarity", "lle_neighbors"],
