@@ -222,10 +222,15 @@ def install(cfg):
     return f"#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+{cfg['git_url']}"
 
 
+NOT_IN_COLAB = ("nbs/benchmarks/", "nbs/changelog", "nbs/making/transfer_runs", "nbs/making/wordnet")  # need files beside them
+
+
 def dressed(nb, path):
-    "The cells of `nb` with the badge second and the install cell third"
+    "The cells of `nb` with the badge second and the install cell third, where it runs in Colab"
     cfg = settings()
     plain = [c for c in nb.cells if not c.source.startswith("[![Open In Colab]") and "-e /content" not in c.source]
+    if path.relative_to(ROOT).as_posix().startswith(NOT_IN_COLAB):
+        return plain
     cells = [new_markdown_cell(badge(path, cfg), id="colab-badge"), new_code_cell(install(cfg), id="colab-install")]
     return [*plain[:1], *cells, *plain[1:]]
 

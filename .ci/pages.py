@@ -25,6 +25,7 @@ EMPTY = ("vega@", "vega-lite@", "vega-lib", "jquery", "mathjax")
 PACKAGES = {  # name: version, sha512 of the archive
     "@jupyter-widgets/html-manager": ("1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA=="),
     "requirejs": ("2.3.7", "DouTG8T1WanGok6Qjg2SXuCMzszOo0eHeH9hDZ5Y4x8Je+9JB38HdTLT4/VA8OaUhBa0JPVHJ0pyBkM1z+pDsw=="),
+    "mathjax": ("3.2.2", "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="),
 }
 CHARTS = 'div[id^="altair-viz"], div[id^="chart-"], #vis, .vega-embed, .chart'
 
@@ -103,6 +104,8 @@ def npm_file(url):
         return npm("requirejs") / "require.js"
     if "@jupyter-widgets/html-manager@" in url:
         return npm("@jupyter-widgets/html-manager") / "dist" / url.split("/dist/")[1].split("?")[0]
+    if "/npm/mathjax@3/" in url:
+        return npm("mathjax") / url.split("/mathjax@3/")[1].split("?")[0]
 
 
 def answer(route, outside):

@@ -2,13 +2,17 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import shutil
 from dataclasses import replace
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert.filters import markdown2html
 
 import embgeom
+import notebooks
 import pages
 from embgeom import plots
 from embgeom.spaces import EmbeddingSpace, SpacePair
@@ -126,3 +130,81 @@ def test_poison_is_seen(chromium, tmp_path):
     (tmp_path/"open.html").write_text(f"<body><p>{ONE}", encoding="utf-8")
     with pages.opened(tmp_path/"open.html", chromium) as (page, *_):
         page.wait_for_function("window.ran === 6")
+
+
+# --- the pages of the site, as nearly as they can be made without Quarto ---------------------------------
+
+SHELL = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>{header}<script src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml-full.js"></script>
+<style>body {{ font: 17px/1.5 sans-serif; margin: 0; padding: 0 24px }} main {{ max-width: 678px; margin: auto }} figure {{ margin: 1em 0 }}
+pre {{ font-size: 14.9px; overflow-x: auto }} pre {{ white-space: pre-wrap; overflow-wrap: anywhere }}</style><style>{css}</style>
+<script src="https://cdnjs.cloudflare.com/ajax/libs/require.js/2.3.6/require.min.js"></script>
+<script src="https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist/embed-amd.js"></script>
+</head><body><main>{cells}</main>{widgets}</body></html>"""
+
+
+def site_page(path, folder):
+    "The notebook at `path` as a page with the site's own style and header, in a column as wide as Quarto's"
+    nb, nbs = nbformat.read(path, as_version=4), notebooks.ROOT/"nbs"
+    state = nb.metadata.get("widgets", {})
+    widgets = "".join(f'<script type="{kind}">{plots.escaped(data)}</script>' for kind, data in state.items())
+    page = SHELL.format(title=path.stem, css=(nbs/"site.css").read_text(), header=(nbs/"site.html").read_text(),
+                        cells="\n".join(map(cell_html, nb.cells)), widgets=widgets)
+    out = folder/path.relative_to(nbs).with_suffix(".html")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def cell_html(cell):
+    "A cell as Quarto writes it, with its class names"
+    said = notebooks.directives(cell) if cell.cell_type == "code" else {}
+    if cell.cell_type == "markdown": return f"<section>{markdown2html(cell.source)}</section>"
+    if "hide" in said or cell.cell_type != "code": return ""
+    code = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|"))
+    code = f'<div class="sourceCode"><pre><code>{plots.escaped(code)}</code></pre></div>' if said.get("echo") != "false" else ""
+    if said.get("code-fold") == "true": code = f"<details><summary>Code</summary>{code}</details>"
+    return code + "\n".join(map(output_html, notebooks.tidy(cell.outputs)))
+
+
+def output_html(output):
+    "An output as Quarto writes it: of several forms the richest that a page can show"
+    data = output.get("data", {"text/plain": output.get("text", "")})
+    if view := data.get("application/vnd.jupyter.widget-view+json"):
+        shown = f'<script type="application/vnd.jupyter.widget-view+json">{plots.escaped(view)}</script>'
+    elif "text/html" in data: shown = data["text/html"]
+    elif "text/markdown" in data: shown = markdown2html(data["text/markdown"])
+    elif "image/svg+xml" in data: shown = data["image/svg+xml"]
+    else: shown = f"<pre><code>{plots.escaped(data.get('text/plain', ''))}</code></pre>"
+    return f'<div class="cell-output cell-output-display">{shown}</div>'
+
+
+READ = [p for p in notebooks.find_notebooks() if p.parent.name in ("nbs", "tutorials", "explanations", "explorers")]
+WIDE = """() => [...document.querySelectorAll('.vega-embed .marks, main pre, main table, main img')]
+  .filter(e => e.getBoundingClientRect().width > 0 && (e.scrollWidth > e.clientWidth + 1 && e.tagName === 'PRE' || e.getBoundingClientRect().right > document.querySelector('main').getBoundingClientRect().right + 1))
+  .map(e => e.tagName + ' ' + Math.round(e.getBoundingClientRect().width) + ' ' + (e.closest('.cell-output') || e).textContent.trim().slice(0, 60))"""
+
+
+OLD = {"index", "how_it_works", "global_similarity", "intrinsic_dimension", "moving_a_steering_vector", "through_the_layers"}  # until run again
+
+
+def marked(path): return pytest.param(path, id=path.stem, marks=pytest.mark.xfail(strict=False) if path.stem in OLD else ())
+
+
+@pytest.mark.parametrize("path", map(marked, READ))
+def test_pages_fit_the_screen(chromium, tmp_path, path):
+    written = site_page(path, tmp_path)
+    with pages.opened(written, chromium, viewport={"width": 1280, "height": 900}) as (page, errors, _):
+        pages.wait_for_widgets(page, errors, 30)
+        pages.wait_for_charts(page, errors, 30)
+        assert page.evaluate(WIDE) == [] and errors == []
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        imports = page.locator("div.sourceCode:visible").filter(has_text=re.compile(r"^\s*(from \w+ )?import "))
+        assert all("\n\n" in text or "=" in text for text in imports.all_inner_texts())
+
+
+def test_what_does_not_fit_is_seen(chromium, tmp_path):
+    (tmp_path/"wide.html").write_text("<main style='width: 678px'><div class=vega-embed><svg class=marks width=700 height=9></svg></div></main>")
+    with pages.opened(tmp_path/"wide.html", chromium) as (page, *_):
+        assert len(page.evaluate(WIDE)) == 1

@@ -181,7 +181,7 @@ def distribution_chart(
     keep = np.flatnonzero(~np.isnan(values))
     values, labels = values[keep], [labels[i] for i in keep]
     counts, edges = np.histogram(values, bins=bins)
-    bars = alt.Chart(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts}).round(5), width=300, height=16*2*named).mark_bar(
+    bars = alt.Chart(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts}).round(5), width=280, height=16*2*named).mark_bar(
         color=model_colors([model])[0] if model else PLAIN).encode(
         x=alt.X("low:Q", title=value_title, bin="binned", scale=alt.Scale(zero=False)), x2="high", y=alt.Y("count:Q", title="tokens"),
         tooltip=[alt.Tooltip("low:Q", title="from", format=".3f"), alt.Tooltip("high:Q", title="to", format=".3f"), "count:Q"])
@@ -238,7 +238,7 @@ def matrix_chart(
         x=alt.X(x, type="nominal", sort=order_x, title=None, axis=alt.Axis(labelLimit=90)),
         y=alt.Y(y, type="nominal", sort=order_y, title=None, axis=alt.Axis(labelLimit=110)),
         tooltip=[alt.Tooltip(y, type="nominal"), alt.Tooltip(x, type="nominal"), alt.Tooltip(value, type="quantitative", format=".3f")])
-    cells = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=value_title or value, scale=scale))
+    cells = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=value_title or value, scale=scale, legend=alt.Legend(orient="bottom") if panel else alt.Undefined))
     low, high = domain or (frame[value].min(), frame[value].max())
     numbers = base.mark_text(fontSize=13).encode(text=alt.Text(value, type="quantitative", format=".2f"),
         color=alt.condition(alt.datum[value] > float(low + .55*(high - low)), alt.value("black"), alt.value("white")))
@@ -334,7 +334,7 @@ def line_chart(
     color, dash, shape = _scales(names, neutral, dict(zip(frame[name], frame[model])) if model else None)
     ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()
     bare = alt.Chart(frame, width=width, height=height).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks))
-    base = bare.encode(color=alt.Color(name, type="nominal", title=None, scale=color, legend=alt.Legend(symbolOpacity=1)))
+    base = bare.encode(color=alt.Color(name, type="nominal", title=None, scale=color, legend=alt.Legend(symbolOpacity=1, **({"orient": "bottom", "columns": 3} if panel else {}))))
     axis = alt.Y(y, type="quantitative", title=y_title, scale=_heights(log, domain), axis=alt.Axis(format=y_format) if y_format else alt.Axis())
     about = [alt.Tooltip(name, type="nominal"), alt.Tooltip(x, type="quantitative", title=x_title), alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g"),
              *(_tooltip(frame, c) for c in also)]
