@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ._files import shown
 from ._parallel import check_fits
 
 # %% ../nbs/api/13_tensors.ipynb #c6326051
@@ -88,20 +89,26 @@ def _parsed(source, header):
     return table
 
 # %% ../nbs/api/13_tensors.ipynb #504551b7
-def _whole(values, n=None):
-    "Whether `values` is a list of `n` whole numbers, none negative"
-    return isinstance(values, list) and len(values) == (n or len(values)) and all(type(v) is int and v >= 0 for v in values)
+def _whole(values, least, most):
+    "Whether `values` is a list of `least` to `most` whole numbers that fit into 64 bits, none negative"
+    return (isinstance(values, list) and least <= len(values) <= most
+            and all(type(v) is int and 0 <= v < 2**63 for v in values))
 
 
 def _entry(source, key, said, base):
     "What the header `said` of the tensor `key`, with its place counted from the beginning of the file"
-    if not isinstance(said, dict) or not _whole(said.get("shape")) or not _whole(said.get("data_offsets"), 2):
-        raise _damaged(source, f"of the tensor {key[:99]!r} its header should say a shape and two offsets, and says {str(said)[:99]}")
-    if said.get("dtype") not in _BITS: raise _damaged(source, f"{key[:99]!r} has the type {str(said.get('dtype'))[:20]!r}, which no version of the format knows")
-    (start, end), bits = said["data_offsets"], math.prod(said["shape"]) * _BITS[said["dtype"]]
+    said = said if isinstance(said, dict) else {"said": said}
+    shape, offsets, dtype = (said.get(name) for name in ("shape", "data_offsets", "dtype"))
+    if not _whole(shape, 0, 64) or not _whole(offsets, 2, 2):
+        raise _damaged(source, f"of the tensor '{shown(key)}' its header should say a shape and two "
+                               f"offsets, and says {shown(said.get('said', said))}")
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise _damaged(source, f"'{shown(key)}' has the type '{shown(dtype, 20)}', which no version of the format knows")
+    (start, end), bits = offsets, math.prod(shape) * _BITS[dtype]
     if bits != 8 * (end - start):
-        raise _damaged(source, f"{key[:99]!r} of shape {tuple(said['shape'])} in {said['dtype']} takes {bits / 8:,.0f} bytes, and its offsets give it {end - start:,}")
-    return Stored(said["dtype"], tuple(said["shape"]), base + start, base + end)
+        raise _damaged(source, f"'{shown(key)}' of shape {shown(tuple(shape))} in {dtype} takes {shown(f'{bits // 8:,}', 30)} "
+                               f"bytes, and its offsets give it {end - start:,}")
+    return Stored(dtype, tuple(shape), base + start, base + end)
 
 # %% ../nbs/api/13_tensors.ipynb #69869372
 def safetensors_table(
@@ -113,7 +120,7 @@ def safetensors_table(
     table = {key: _entry(source, key, said, base) for key, said in _parsed(source, header).items()}
     at, before = base, "the header"
     for key, stored in sorted(table.items(), key=lambda item: (item[1].start, item[1].end)):
-        if stored.start != at: raise _damaged(source, f"{key[:99]!r} should begin where {before[:99]!r} ends, at byte {at:,}, and begins at {stored.start:,}")
+        if stored.start != at: raise _damaged(source, f"'{shown(key)}' should begin where '{shown(before)}' ends, at byte {at:,}, and begins at {stored.start:,}")
         at, before = stored.end, key
     if at != source.size: raise _damaged(source, f"its tensors end at byte {at:,}, and the file at {source.size:,}")
     return table
@@ -163,14 +170,14 @@ def _counts(values):
 
 
 def _take(values, table, key, value):
-    if key in table: raise _damaged(values.source, f"it names {key[:99]!r} twice")
+    if key in table: raise _damaged(values.source, f"it names '{shown(key)}' twice")
     table[key] = value
 
 # %% ../nbs/api/13_tensors.ipynb #be8709ae
 def _gguf_tensor(values):
     "The name of the next tensor, and its type, shape and offset"
     name, n = values.text().decode("utf-8", "replace"), values.number("I")
-    if n > 8: raise _damaged(values.source, f"{name[:99]!r} should have {n:,} dimensions")
+    if n > 8: raise _damaged(values.source, f"'{shown(name)}' should have {n:,} dimensions")
     return name, (values.numbers("Q", n)[::-1], values.number("I"), values.number())
 
 
@@ -180,9 +187,9 @@ def _placed(source, name, shape, kind, start):
     try: kind = gguf.GGMLQuantizationType(kind)
     except ValueError: return Stored(f"type {kind}", shape, start, start)
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    if not shape or shape[-1] % block: raise _damaged(source, f"{name[:99]!r} of shape {shape} cannot be stored as {kind.name}, in blocks of {block}")
+    if not shape or shape[-1] % block: raise _damaged(source, f"'{shown(name)}' of shape {shape} cannot be stored as {kind.name}, in blocks of {block}")
     end = start + math.prod(shape) // block * size
-    if end > source.size: raise _damaged(source, f"{name[:99]!r} should end at byte {end:,}, and the file ends at {source.size:,}")
+    if end > source.size: raise _damaged(source, f"'{shown(name)}' should end at byte {end:,}, and the file ends at {source.size:,}")
     return Stored(kind.name, shape, start, end)
 
 # %% ../nbs/api/13_tensors.ipynb #dd636ce3
@@ -207,7 +214,7 @@ def gguf_table(
     table = {name: _placed(source, name, shape, kind, base + offset) for name, (shape, kind, offset) in tensors.items()}
     ordered = sorted(table.items(), key=lambda item: (item[1].start, item[1].end))
     for (a, first), (b, second) in zip(ordered, ordered[1:]):
-        if second.start < first.end: raise _damaged(source, f"{a[:99]!r} and {b[:99]!r} share bytes")
+        if second.start < first.end: raise _damaged(source, f"'{shown(a)}' and '{shown(b)}' share bytes")
     return fields, table
 
 # %% ../nbs/api/13_tensors.ipynb #1c831ec1
@@ -319,6 +326,8 @@ def tensor_matrix(
 ) -> Matrix: # of which nothing has been read
     "A matrix that is a tensor in memory"
     if tensor.device.type == "meta": raise ValueError(f"{name} has no contents (device 'meta'). Load the model's weights first.")
+    if tensor.layout != torch.strided or tensor.is_nested:
+        raise ValueError(f"{name} is stored as a tensor of the layout {tensor.layout}. Save it as an ordinary one: tensor.to_dense().")
     if not tensor.is_floating_point():
         raise ValueError(f"{name} is stored as {tensor.dtype}: it is quantized, and only its makers' code knows what the numbers stand for. "
                          "Load the model and pass the loaded model, or take a checkpoint that is not quantized.")
