@@ -20,86 +20,92 @@ from .plots import density_chart, distribution_chart, interval_chart, matrix_cha
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
 
-# %% ../nbs/api/30_similarity.ipynb #54fa63e4
+# %% ../nbs/api/30_similarity.ipynb #c39b00a8
 def _column_mean(matrix, block_size=8192):
     "Mean of the rows of `matrix`, in double precision"
     return sum(matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)) / len(matrix)
 
-# %% ../nbs/api/30_similarity.ipynb #3e4248b9
-def _unit_blocks(pair, centered, device):
-    "For each side of `pair`, the function that turns a block of its matrix into unit rows"
-    matrices = pair.source.matrix, pair.target.matrix
-    dtype = torch.float64 if len(pair) < 4096 else working_dtype(*matrices)
-    return [partial(unit_rows, mean=_column_mean(m) if centered else None, dtype=dtype, device=device) for m in matrices]
+# %% ../nbs/api/30_similarity.ipynb #54fa63e4
+def _about_mean(matrix, centered, device, block_size=8192):
+    "What turns a block of `matrix` into rows [z, b] about the mean m of its unit rows; and g = 1 - |m|^2"
+    blocks, n = row_blocks(len(matrix), block_size), len(matrix)
+    column_mean = _column_mean(matrix) if centered else None
+    m = sum(unit_rows(matrix[b], column_mean, device=device).sum(0) for b in blocks)/n
+    g = 1 - float(m @ m)
+    def rows(block):
+        z = unit_rows(block, column_mean, device=device) - m
+        return torch.cat([z, (g - z.square().sum(1, keepdim=True))/2], 1)
+    return rows, g
 
 # %% ../nbs/api/30_similarity.ipynb #f93436c4
 @dataclass(frozen=True)
 class _Sums:
-    "Means of c and c' over pairs i<j, and sums of their squares and products about those means"
+    "Sums over pairs i<j of squares and products of c and c', and for each token over the others, all about the means over pairs"
     n: int
-    mean_c: float
-    mean_d: float
     cc: float
     dd: float
     cd: float
+    tokens: np.ndarray | None # sums of c, c', c^2, c'^2, cc' over the others (5, n)
 
     @property
-    def pearson(self): return self.cd / (self.cc*self.dd)**.5
-
-# %% ../nbs/api/30_similarity.ipynb #62f795b4
-def _pair_sums(moments):
-    "`_Sums` from the second moments of the unit rows"
-    squares_x, squares_y = moments.source_squares, moments.target_squares
-    n = len(squares_x)
-    total = lambda whole, diagonal: (float(whole.square().sum()) - float(diagonal.sum()))/2
-    pairs = n*(n-1)/2
-    c, d = total(moments.source_sum, squares_x)/pairs, total(moments.target_sum, squares_y)/pairs
-    cc = total(moments.source, squares_x**2) - pairs*c*c
-    dd = total(moments.target, squares_y**2) - pairs*d*d
-    if min(cc, dd) <= 1e-12*pairs:
-        raise ValueError(f"All cosines between the tokens of the {'source' if cc <= dd else 'target'} are the same, so nothing can correlate with them.")
-    return _Sums(n, c, d, cc, dd, total(moments.cross, squares_x*squares_y) - pairs*c*d)
-
-# %% ../nbs/api/30_similarity.ipynb #954fc267
-def _row_form(x, matrix, y):
-    "x_i' M y_i for each row"
-    return ((x @ matrix.to(x.dtype)) * y).sum(1).double()
+    def pearson(self): return min(1., max(-1., self.cd/(self.cc*self.dd)**.5))  # rounding may pass 1
 
 # %% ../nbs/api/30_similarity.ipynb #df0936ca
-def _token_sums(pair, prepare, moments, sums, block_size=2048):
+def _token_sums(matrices, rows, b, g, made, block_size=2048):
     "For each token, sums over the others of c, c', c^2, c'^2 and cc' about the means over pairs: (5, n)"
-    out = np.empty((5, len(pair)))
-    for b in row_blocks(len(pair), block_size):
-        x, y = prepare[0](pair.source.matrix[b]), prepare[1](pair.target.matrix[b])
-        raw = [x.double() @ moments.source_sum, y.double() @ moments.target_sum,
-               _row_form(x, moments.source, x), _row_form(y, moments.target, y), _row_form(x, moments.cross, y)]
-        out[:, b] = torch.stack(raw).cpu().numpy()
-    p, q = moments.source_squares.cpu().numpy(), moments.target_squares.cpu().numpy()
-    out -= np.stack([p, q, p*p, q*q, p*q])
-    a, b, m, c, d = out[0].copy(), out[1].copy(), sums.n - 1, sums.mean_c, sums.mean_d
-    return out - np.stack([m*c + 0*a, m*d + 0*a, 2*c*a - m*c*c, 2*d*b - m*d*d, c*b + d*a - m*c*d])
+    n = len(matrices[0])
+    h, out = [v/(n-1) for v in g], np.empty((5, n))
+    for block in row_blocks(n, block_size):
+        u, own = [f(m[block]) for f, m in zip(rows, matrices)], [v[block] for v in b]
+        for x in u: x[:, -1] = 1
+        sums = [n*v for v in own]
+        for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
+            whole = ((u[i] @ p)*u[j]).sum(1) + n*(own[i] + h[i])*(own[j] + h[j])
+            sums.append(whole - (g[i] + h[i])*(g[j] + h[j]))
+        out[:, block] = torch.stack(sums).cpu().numpy()
+    return out
 
-# %% ../nbs/api/30_similarity.ipynb #5fab3a88
+# %% ../nbs/api/30_similarity.ipynb #62f795b4
 def _measure(pair, centered, device, per_token):
-    "The `_Sums` of `pair` and, if asked for, its per-token sums"
-    if len(pair) < 4: raise ValueError(f"Global similarity needs at least 4 common tokens; this pair has {len(pair)}.")
-    prepare = _unit_blocks(pair, centered, device)
-    moments = second_moments(pair.source.matrix, pair.target.matrix, prepare)
-    sums = _pair_sums(moments)
-    return sums, _token_sums(pair, prepare, moments, sums) if per_token else None
+    "The `_Sums` of `pair`, with those of the tokens if asked for"
+    if (n := len(pair)) < 4:
+        raise ValueError(f"Global similarity needs at least 4 common tokens; this pair has {n}.")
+    matrices = pair.source.matrix, pair.target.matrix
+    dtype = torch.float64 if n < 4096 else working_dtype(*matrices)
+    rows, g = zip(*(_about_mean(m, centered, device) for m in matrices))
+    b = [], []
+    def prepare(i):  # b is kept in double, whatever the products are made in
+        def block(x):
+            u = rows[i](x)
+            b[i].append(u[:, -1].clone())
+            return u.to(dtype)
+        return block
+    # in single precision a product of few rows keeps more digits
+    made = second_moments(*matrices, (prepare(0), prepare(1)), None if dtype == torch.float64 else 256)
+    b, sums = [torch.cat(v) for v in b], {}
+    for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
+        square = float(p[:-1, :-1].square().sum())
+        sums[i, j] = (square + 2*n*float(b[i] @ b[j]) - n*n*g[i]*g[j]/(n-1))/2
+        # what is left of cosines that are all the same is the rounding of rows and products
+        lost = sums[i, j] <= (1e-12 if dtype == torch.float64 else 1e-6)*square
+        if i == j and (lost or g[i] <= max(1e-14, np.finfo(matrices[i].dtype).eps**2)):
+            raise ValueError(f"All cosines between the tokens of the {'target' if i else 'source'} are the same, "
+                             "so nothing can correlate with them.")
+    tokens = _token_sums(matrices, rows, b, g, made) if per_token else None
+    return _Sums(n, sums[0, 0], sums[1, 1], sums[0, 1], tokens)
 
 # %% ../nbs/api/30_similarity.ipynb #d861da6c
-def _jackknife(sums, tokens):
+def _jackknife(sums):
     "Delete-one jackknife standard error of the correlation"
-    a, b, aa, bb, ab = tokens
+    a, b, aa, bb, ab = sums.tokens
     pairs = (sums.n-1)*(sums.n-2)/2
     r = (sums.cd - ab - a*b/pairs) / np.sqrt((sums.cc - aa - a*a/pairs)*(sums.dd - bb - b*b/pairs))
     return float(np.sqrt((sums.n-1)/sums.n * ((r - r.mean())**2).sum()))
 
 # %% ../nbs/api/30_similarity.ipynb #a5779d63
-def _mantel_std(sums, tokens):
+def _mantel_std(sums):
     "Standard deviation of the correlation over all ways to match the rows"
-    n, (a, b) = sums.n, tokens[:2]
+    n, (a, b) = sums.n, sums.tokens[:2]
     f2, f3, f4 = n*(n-1), n*(n-1)*(n-2), n*(n-1)*(n-2)*(n-3)
     a2, b2, a3, b3 = 2*sums.cc, 2*sums.dd, float(a @ a), float(b @ b)
     variance = 2*a2*b2/f2 + 4*(a3-a2)*(b3-b2)/f3 + (2*a2-4*a3)*(2*b2-4*b3)/f4
@@ -134,10 +140,10 @@ class GlobalSimilarity(Result):
 # %% ../nbs/api/30_similarity.ipynb #6265e241
 def _with_error(pair, centered, uncertainty, device):
     "The four numbers of one kind: correlation, standard error, interval, null spread"
-    sums, tokens = _measure(pair, centered, device, uncertainty)
+    sums = _measure(pair, centered, device, uncertainty)
     if not uncertainty: return sums.pearson, None, None, None
-    se = _jackknife(sums, tokens)
-    return sums.pearson, se, (sums.pearson - 1.96*se, sums.pearson + 1.96*se), _mantel_std(sums, tokens)
+    r, se = sums.pearson, _jackknife(sums)
+    return r, se, (r - 1.96*se, r + 1.96*se), _mantel_std(sums)
 
 # %% ../nbs/api/30_similarity.ipynb #4970f906
 def global_similarity(
@@ -153,13 +159,15 @@ def global_similarity(
 # %% ../nbs/api/30_similarity.ipynb #d5c2df14
 def token_similarity(
     pair:SpacePair, # two spaces with the same tokens
-    centered=False, # subtract each matrix's column mean first
+    *,
+    centered:bool=False, # subtract each matrix's column mean first
     device=None, # where the products are computed
 ) -> np.ndarray: # each token's correlation (n,), in the pair's order
     "For each token of `pair`, the correlation of its cosines with all others in the two spaces"
-    sums, (a, b, aa, bb, ab) = _measure(pair, centered, device, per_token=True)
-    m = sums.n - 1
-    with np.errstate(invalid="ignore"): return (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
+    a, b, aa, bb, ab = _measure(pair, centered, device, per_token=True).tokens
+    m = len(pair) - 1
+    with np.errstate(invalid="ignore"):
+        return (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
 
 # %% ../nbs/api/30_similarity.ipynb #05ecf0f7
 @dataclass(frozen=True, repr=False)
@@ -221,14 +229,18 @@ def _unbiased_hsic(cross, x, y, n):
 # %% ../nbs/api/30_similarity.ipynb #3fd2d330
 def linear_cka(
     pair:SpacePair, # two spaces with the same tokens
-    debiased=False, # with the unbiased estimator of HSIC
-) -> float: # 1 for the same figure up to rotation and one scale; about 0 for strangers if debiased
+    *,
+    debiased:bool=False, # with the unbiased estimator of HSIC
+) -> float: # 1 for the same geometry up to rotation and one scale; about 0 for unrelated matrices if debiased
     "Linear centered kernel alignment of the two matrices of `pair` (Kornblith et al. 2019, section 3)"
     n, sides = len(pair), (pair.source.matrix, pair.target.matrix)
     if n < 4: raise ValueError(f"CKA needs at least 4 common tokens; this pair has {n}.")
     means = [_column_mean(m) for m in sides]
     center = [lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean) for mean in means]
     m = second_moments(*sides, center)
+    for side, mean, square, rows in zip(("source", "target"), means, (m.source, m.target), sides):
+        if (square.diagonal().numpy() <= n*(np.finfo(rows.dtype).eps*mean)**2).all():
+            raise ValueError(f"All rows of the {side} are the same, to their rounding: nothing can be aligned with them.")
     if not debiased: return float(m.cross.square().sum() / (m.source.norm()*m.target.norm()))
     zeros = torch.zeros(n, dtype=torch.float64)  # kernels of centered rows have row sums of zero
     x, y = (zeros, m.source_squares), (zeros, m.target_squares)
@@ -294,5 +306,6 @@ def sample_cosines(
     "The cosines among some tokens of `pair` in both spaces, for heat maps and densities"
     if tokens is None: tokens = np.sort(np.random.default_rng(random_state).choice(len(pair), min(n, len(pair)), replace=False))
     rows = pair.rows(tokens)
-    units = [f(s.matrix[rows]).double().numpy() for f, s in zip(_unit_blocks(pair, centered, None), (pair.source, pair.target))]
+    means = [_column_mean(s.matrix) if centered else None for s in (pair.source, pair.target)]
+    units = [unit_rows(s.matrix[rows], mean).numpy() for s, mean in zip((pair.source, pair.target), means)]
     return CosineSample(pair.names, tuple(pair.tokens[r] for r in rows), *(u @ u.T for u in units))
