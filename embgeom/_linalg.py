@@ -87,23 +87,30 @@ def _mirror(product):
 
 # %% ../nbs/api/01_linalg.ipynb #4f6c022b
 def second_moments(
-    X, # first matrix (n, d1)
-    Y, # second matrix (n, d2)
+    X:np.ndarray, # first matrix (n, d1)
+    Y:np.ndarray, # second matrix (n, d2)
     prepare=(_floats, _floats), # what turns a block of X, and one of Y, into torch tensors
     block_size=None, # rows at a time; as many as both have columns, at least 2,048, where None
     products=tuple(_PRODUCTS), # which of X'X, Y'Y and X'Y; they are nearly all of the work
 ) -> Moments: # these products, with column sums and squared row lengths, in double precision
     "X'X, Y'Y and X'Y, one block of rows at a time, on as many threads as torch is set to use"
-    if len(X) != len(Y) or not len(X): raise ValueError(f"Second moments need as many rows on both sides, and some; {len(X)} and {len(Y)} came.")
-    if wrong := set(products) - set(_PRODUCTS): raise ValueError(f"The products are {', '.join(_PRODUCTS)}; {', '.join(map(repr, wrong))} came.")
+    if len(X) != len(Y) or not len(X):
+        raise ValueError("Second moments need as many rows on both sides, and some; "
+                         f"{len(X)} and {len(Y)} came.")
+    if wrong := set(products) - set(_PRODUCTS):
+        raise ValueError(f"The products are {', '.join(_PRODUCTS)}; {', '.join(map(repr, wrong))} came.")
     widths = X.shape[1], Y.shape[1]
-    shapes = {name: [widths[i] for i in _PRODUCTS[name]] for name in products}
-    check_fits(8*sum(map(prod, shapes.values())), f"Second moments of {widths[0]:,} and {widths[1]:,} columns", "Columns cannot be cut into blocks: use a machine with more memory.")
+    size = 8*sum(prod(widths[i] for i in _PRODUCTS[name]) for name in products)
+    check_fits(size, f"Second moments of {widths[0]:,} and {widths[1]:,} columns",
+               "Columns cannot be cut into blocks: use a machine with more memory.")
     made, sums, squares = None, [0, 0], ([], [])
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for block in row_blocks(len(X), block_size or max(2048, sum(widths))):
             sides = list(workers.map(lambda f, m: f(m[block]), prepare, (X, Y)))
-            if made is None: made = {name: torch.zeros(s, dtype=torch.float64, device=sides[0].device) for name, s in shapes.items()}
+            if made is None:
+                shape = lambda name: [sides[i].shape[1] for i in _PRODUCTS[name]]
+                zeros = partial(torch.zeros, dtype=torch.float64, device=sides[0].device)
+                made = {name: zeros(shape(name)) for name in products}
             _add_products(made, sides, workers.map)
             for i, rows in enumerate(sides):
                 sums[i] += rows.sum(0).double()
