@@ -5,91 +5,55 @@
 # %% auto #0
 __all__ = ['PASSAGES', 'MIN_TEXTS', 'paired_positions', 'layer_pairs', 'HiddenAlignment', 'hidden_alignment']
 
-# %% ../nbs/api/41_hidden.ipynb #195bd7b6
-from collections.abc import Mapping
+# %% ../nbs/api/41_hidden.ipynb #5d244603
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import transformers
+from sklearn.utils import gen_batches
 from tqdm.auto import tqdm
 
-from ._parallel import row_blocks
-from ._linalg import second_moments, unit_rows
+from ._linalg import (
+    all_but_one, best_scale, procrustes_map, ridge_map, row_sums, squared_error, unit_rows)
+from ._patch import patch
+from .models import LanguageModel, text_lines
 from .plots import escaped, line_chart
 from .results import Result
-from .steering import final_norm, find_blocks, hidden_states
 
-# %% ../nbs/api/41_hidden.ipynb #b17ee85c
-PASSAGES = (
-    'The road climbed slowly out of the village, past the church and the last of the farms. At the top we sat down on a wall to rest, and looked back at the smoke that rose from the chimneys.',
-    'My aunt kept her letters in a wooden box under the bed. When she died we read them one by one, and learned that she had once meant to go to America with a man whom nobody remembered.',
-    'To make the bread, mix the flour with a little salt and warm water, and leave it near the fire for an hour. It should grow to twice its size before you put it in the oven.',
-    'The ship lay in the harbour for three days, waiting for the wind to change. On the fourth morning the captain gave the order, and by noon the town was a white line behind us.',
-    '"You are late again," said the master, without raising his eyes from the page. The boy looked at his shoes and said that the bridge had been closed on account of the flood.',
-    'Bees find their way home by the light of the sun. Even when it is hidden behind clouds they can tell where it stands, and they carry the news of a good field to the others by dancing.',
-    'There were two doctors in the town, and they had not spoken to each other for eleven years. It was said that the quarrel had begun over the price of a horse.',
-    'She counted the money twice and put it back into the drawer. It was not enough for the rent, but it was more than she had hoped for when the winter began.',
-    'The judge asked the witness to speak more slowly. He had seen the light in the window, he repeated, and after that he had heard a sound like the closing of a heavy door.',
-    'In the north of the country the summers are short and bright. Children play in the streets until midnight, and in December the sun is not seen for many weeks.',
-    'A river is never quite the same. It takes a little earth from one bank and lays it down upon the other, so that after a hundred years the mill may stand in the middle of a meadow.',
-    'He had learned to play the piano by listening at the door while his sister took her lessons. Nobody knew of it until the night of the party, when the musician did not come.',
-    'The garden had been left to itself, and the roses had grown over the path. Under the old apple tree we found a bench, a broken cup, and a book whose pages the rain had washed clean.',
-    'Iron becomes soft when it is heated, and a smith can tell by its colour when it is ready for the hammer. If he waits too long it grows hard again and breaks under the blow.',
-    '"I do not believe a word of it," cried Mrs. Hill. "He has never been to London in his life, and if he had, he would certainly have told us what he paid for his dinner."',
-    'The train was full of soldiers who were going home. They sang for the first hour, and then one after another they fell asleep with their heads against the windows.',
-    'After the harvest the whole family moved into the two rooms above the shop. It was warmer there, and in the evening one could hear the people talking in the street below.',
-    'The teacher drew a circle on the board and asked who could find its middle. A small girl in the last row said that it was easy, if one had a piece of string and a friend.',
-    'Snow fell all night, and in the morning the door would not open. We had to climb out of the window and dig a way to the stable, where the cows were already calling.',
-    'His first book was praised by everybody and bought by no one. The second was sold in every station of the country, and he was ashamed of it for the rest of his life.',
-    'The doctor told her to rest, to eat fruit, and to walk by the sea. She thanked him, paid him, and went back to the factory on the following day.',
-    'When two people trade, each of them gives what he needs less for what he needs more. That is why both can be content with the bargain, though nothing new has been made.',
-    'The dog would not leave the gate. Every evening at six it sat up and looked along the road, and every evening, when the last cart had gone by, it lay down again.',
-    'We crossed the desert by night in order to save water. The guide watched the stars, and now and then he stopped the camels and put his ear against the ground.',
-    'At the election the old party lost half of its seats. Its leaders blamed the weather, the newspapers and one another, but the people in the north said that nobody had ever come to see them.',
-    'There was a clock in the hall which had stopped at twenty past four. My grandfather would not have it repaired, and never told us what had happened at that hour.',
-    'The moon has no light of its own. What we see is the light of the sun, which falls upon its dust and is sent back to us across the dark in little more than a second.',
-    'Anna opened the window and called down to the man who sold fish. She wanted two small ones for the cat, she said, and the news of the day for herself.',
-    'The king had three advisers, of whom one always agreed with him, one never did, and one said nothing. It was the third whom he feared.',
-    'In the spring the birds came back to the island in their thousands. The fishermen gathered the eggs from the rocks, but they left every second nest as they had found it.',
-    'The bank closed its doors on a Monday. By Wednesday there were crowds in the square, and a story went about that the director had been seen at the frontier with three heavy trunks.',
-    'To draw a face, begin with the eyes, and measure everything else by the space between them. Most beginners make the forehead too low and the ears too small.',
-    'She had not meant to stay in the city for longer than a week. Now it was September, the leaves were falling in the park, and she knew the names of all the waiters.',
-    'The two brothers divided the field with a line of stones. Each spring one of them found that the stones had moved a little, and each spring he said nothing and moved them back.',
-    'Glass is made of sand, and yet one can see through it. The fire does not take anything away; it only melts the grains so that the light no longer breaks upon their edges.',
-    'It was quite dark when they reached the inn. A woman with a lamp came out, looked at their boots, and told them that there was soup, that there was one bed, and that the horse would have to wait.',
-)
+# %% ../nbs/api/41_hidden.ipynb #e46d63bc
+PASSAGES = text_lines("passages")
 
-# %% ../nbs/api/41_hidden.ipynb #95f2e09d
+# %% ../nbs/api/41_hidden.ipynb #0eef85d2
 def _read_text(text, tokenizer):
     "The ids of `text`, and at which position which character is reached: {end: position}"
+    if not callable(tokenizer):
+        raise TypeError(f"A tokenizer of transformers is wanted, {type(tokenizer).__name__} came. "
+                        "Get one with AutoTokenizer.from_pretrained(...).")
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does "
+                         "not say where its tokens lie in the text (return_offsets_mapping); "
+                         "positions cannot be paired. Load the fast one: "
+                         "AutoTokenizer.from_pretrained(..., use_fast=True).")
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    ends = {end: i for i, (start, end) in enumerate(read["offset_mapping"]) if i and end > start}
-    return read["input_ids"], ends
+    offsets = enumerate(read["offset_mapping"])
+    return read["input_ids"], {end: i for i, (start, end) in offsets if i and end > start}
 
-# %% ../nbs/api/41_hidden.ipynb #cd595721
+
 def paired_positions(
-    text, # what both read
-    tokenizers, # the source's and the target's
+    text: str, # what both read
+    tokenizers: Sequence, # the source's and the target's
 ) -> tuple: # positions in the source's tokens (m,), positions in the target's (m,)
-    "The positions of `text` at which tokens of both `tokenizers` end at the same character, without the first position of either"
-    for t in tokenizers: _check_fast(t)
+    "The positions at which tokens of both end at the same character, without the first of either; an error for tokenizers that do not say"
     source, target = (_read_text(text, t)[1] for t in tokenizers)
     common = sorted(source.keys() & target.keys())
     return np.array([source[e] for e in common], int), np.array([target[e] for e in common], int)
 
-
-def _check_fast(tokenizer):
-    "Refuse a `tokenizer` that does not know where its tokens lie in the text"
-    if not callable(tokenizer): raise TypeError(f"A tokenizer of transformers is wanted, {type(tokenizer).__name__} came. Get one with AutoTokenizer.from_pretrained(...).")
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does not say where its tokens lie in the text "
-                         "(return_offsets_mapping); positions cannot be paired. Load the fast one: AutoTokenizer.from_pretrained(..., use_fast=True).")
-
-# %% ../nbs/api/41_hidden.ipynb #51ebd1ef
+# %% ../nbs/api/41_hidden.ipynb #0b753a3a
 MIN_TEXTS = 10 # fewer texts than this give no standard error worth the name
 
 @dataclass(frozen=True)
@@ -102,164 +66,142 @@ class _Reading:
     @property
     def lengths(self): return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
 
-# %% ../nbs/api/41_hidden.ipynb #eb006f4a
-def _check_texts(texts):
-    "`texts` as a list of strings"
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    if odd := [t for t in texts if not isinstance(t, str)]: raise TypeError(f"texts is a list of strings; {type(odd[0]).__name__} came.")
-    if len(texts) < MIN_TEXTS:
-        raise ValueError(f"At least {MIN_TEXTS} texts are needed, since errors are taken over texts and maps are tried on texts they have not seen; "
-                         f"{len(texts)} came. Cut long texts into passages.")
-    return texts
-
 
 def _pair_texts(texts, tokenizers):
     "The `_Reading` of `texts`; those without a common position are left out"
-    for t in tokenizers: _check_fast(t)
-    reads = [[_read_text(text, t) for t in tokenizers] for text in _check_texts(texts)]
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if odd := [t for t in texts if not isinstance(t, str)]:
+        raise TypeError(f"texts is a list of strings; {type(odd[0]).__name__} came.")
+    if len(texts) < MIN_TEXTS:
+        raise ValueError(f"At least {MIN_TEXTS} texts are needed, since errors are taken over texts "
+                         "and maps are tried on texts they have not seen; "
+                         f"{len(texts)} came. Cut long texts into passages.")
+    reads = [[_read_text(text, t) for t in tokenizers] for text in texts]
     common = [sorted(a[1].keys() & b[1].keys()) for a, b in reads]
     kept = [k for k, ends in enumerate(common) if ends]
     if len(kept) < MIN_TEXTS:
-        raise ValueError(f"In only {len(kept)} of {len(reads)} texts do tokens of both models end at the same character; {MIN_TEXTS} are needed. "
-                         "Are these the models' own tokenizers, and the texts longer than a token?")
+        raise ValueError(f"In only {len(kept)} of {len(reads)} texts do tokens of both models end at "
+                         f"the same character; {MIN_TEXTS} are needed. Are these the models' own "
+                         "tokenizers, and the texts longer than a token?")
     ids = tuple([reads[k][side][0] for k in kept] for side in (0, 1))
-    positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1))
-    return _Reading(ids, positions, np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept]))
+    positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept]
+                      for side in (0, 1))
+    text = np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept])
+    return _Reading(ids, positions, text)
 
-# %% ../nbs/api/41_hidden.ipynb #c19ecc35
+# %% ../nbs/api/41_hidden.ipynb #5980fea8
 def _read_states(model, ids, positions, layers, batch_size, progress=False):
-    "layer -> states (n, d) behind each of `layers`, at `positions` of the texts `ids`, in float32; behind -1 are the token embeddings"
-    wanted = sorted(set(layers) - {-1})
-    parts = {layer: [] for layer in wanted}
+    "layer -> states (n, d) after each of `layers`, at `positions` of the texts `ids`; after -1 are the token embeddings"
+    wanted, states = sorted(set(layers) - {-1}), {}
     if wanted:
-        for found, where in zip(hidden_states(model, None, ids, wanted, batch_size=batch_size, progress=progress), positions):
+        parts = {layer: [] for layer in wanted}
+        read = model.hidden_states(ids, wanted, batch_size=batch_size, progress=progress)
+        for found, where in zip(read, positions):
             for layer in wanted: parts[layer].append(found[layer][where])
-    states = {layer: torch.as_tensor(np.concatenate(p)) for layer, p in parts.items()}
-    return states | ({-1: _embedded(model, ids, positions)} if -1 in layers else {})
+        states = {layer: torch.as_tensor(np.concatenate(p)) for layer, p in parts.items()}
+    if -1 in layers:
+        tokens = np.concatenate([np.array(i)[p] for i, p in zip(ids, positions)])
+        with torch.no_grad():
+            embedded = model.model.get_input_embeddings()(torch.as_tensor(tokens, device=model.device))
+        states[-1] = embedded.float().cpu()
+    return states
 
 
-def _embedded(model, ids, positions):
-    "The token embeddings (n, d) at `positions` of the texts `ids`"
-    table, tokens = model.get_input_embeddings(), np.concatenate([np.array(i)[p] for i, p in zip(ids, positions)])
-    with torch.no_grad(): return table(torch.as_tensor(tokens, device=table.weight.device)).float().cpu()
-
-
-def _normed(norm, states, block=4096):
+def _normed(norm, states, size=4096):
     "`states` after the final norm `norm` of their model"
     where = next(norm.module.parameters(), states)
-    with torch.no_grad(): return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu() for b in row_blocks(len(states), block)])
+    with torch.no_grad():
+        return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu()
+                          for b in gen_batches(len(states), size)])
 
-# %% ../nbs/api/41_hidden.ipynb #641708b4
+# %% ../nbs/api/41_hidden.ipynb #55810c8f
 def layer_pairs(
-    n_source, # blocks of the source
-    n_target, # blocks of the target
-) -> list: # (source block, target block), counted from 0
-    "The blocks of two models at the same relative depth; each block of the one with fewer is used once"
+    n_source: int, # layers of the source
+    n_target: int, # layers of the target
+) -> list: # (source layer, target layer), counted from 0
+    "The layers of two models at the same relative depth; each layer of the one with fewer is used once"
     few = min(n_source, n_target)
-    at = lambda i, n: (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
+    def at(i, n): return (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
     return [(at(i, n_source), at(i, n_target)) for i in range(few)]
 
-# %% ../nbs/api/41_hidden.ipynb #37992f47
+# %% ../nbs/api/41_hidden.ipynb #d634d2c4
 def _check_layers(layers, n_source, n_target):
-    "`layers` as a list of pairs of layers that there are; the embeddings, and blocks by relative depth, where None"
+    "`layers` as a list of pairs of layers; the embeddings, and layers by relative depth, where None"
     if layers is None: return [(-1, -1), *layer_pairs(n_source, n_target)]
-    pairs = [tuple(p) if isinstance(p, (tuple, list)) else p for p in (layers.items() if isinstance(layers, Mapping) else layers)]
+    given = layers.items() if isinstance(layers, Mapping) else layers
+    pairs = [tuple(p) if isinstance(p, (tuple, list)) else p for p in given]
     if not pairs or any(not isinstance(p, tuple) or len(p) != 2 for p in pairs):
-        raise ValueError(f"layers is a list of pairs (block of the source, block of the target), such as [(0, 0), (11, 5)]; {layers!r} came.")
-    if odd := [p for p in pairs if not (-1 <= p[0] < n_source and -1 <= p[1] < n_target)]:
-        raise ValueError(f"The source has blocks 0 to {n_source - 1} and the target 0 to {n_target - 1}, and -1 stands for the embeddings; layers asks for {odd[0]}.")
+        raise ValueError("layers is a list of pairs (layer of the source, layer of the target), such "
+                         f"as [(0, 0), (11, 5)]; {layers!r} came.")
+    odd = [p for p in pairs if not (-1 <= p[0] < n_source and -1 <= p[1] < n_target)]
+    if odd:
+        raise ValueError(f"The source has layers 0 to {n_source - 1} and the target 0 to "
+                         f"{n_target - 1}, and -1 stands for the embeddings; layers asks for {odd[0]}.")
     return sorted(pairs)
 
-# %% ../nbs/api/41_hidden.ipynb #ec67cac2
+# %% ../nbs/api/41_hidden.ipynb #ca4ebb4e
 def _method_matrices(mapping, methods, d_source, d_target, device=None):
-    "{method: matrix (d_source, d_target)} of `mapping`"
-    wanted = f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of {d_target} (the target's)"
-    try: found = {method: np.asarray(mapping.transform(np.eye(d_source), method=method), dtype=np.float64) for method in methods}
-    except ValueError as error: raise ValueError(f"{wanted}; this one says: {error} Fit it on the unembeddings of these two models, in this order.") from None
-    if odd := [w.shape for w in found.values() if w.shape != (d_source, d_target)]:
-        raise ValueError(f"{wanted}; this one makes {odd[0][1]} of {d_source}. Fit it on the unembeddings of these two models, in this order.")
-    return {method: torch.as_tensor(w, device=device) for method, w in found.items()}
+    "method -> matrix (d_source, d_target) of `mapping`"
+    wanted = (f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of "
+              f"{d_target} (the target's)")
+    fit_it = "Fit it on the unembeddings of these two models, in this order."
+    rows = np.eye(d_source)
+    try: found = {m: np.asarray(mapping.transform(rows, method=m), dtype=float) for m in methods}
+    except ValueError as error:
+        raise ValueError(f"{wanted}; this one says: {error} {fit_it}") from None
+    if odd := [W.shape for W in found.values() if W.shape != (d_source, d_target)]:
+        raise ValueError(f"{wanted}; this one makes {odd[0][1]} of {d_source}. {fit_it}")
+    return {method: torch.as_tensor(W, device=device) for method, W in found.items()}
 
 
-def _check_mapping(mapping, methods):
-    "The methods to use of `mapping`"
+def _check_mappings(mapping, methods, null_mapping):
+    "The methods to use, and all mappings, the first to be measured and the others chance"
+    several = isinstance(null_mapping, (list, tuple))
+    nulls = list(null_mapping) if several else [] if null_mapping is None else [null_mapping]
     if mapping is None:
-        if methods is not None: raise ValueError("methods are those of a mapping, and none came. Pass mapping=, such as a fitted Emb2Emb.")
-        return ()
+        for what, given in (("methods are those of a mapping", methods is not None),
+                            ("null_mapping is what a mapping is compared with", bool(nulls))):
+            if given: raise ValueError(f"{what}, and no mapping came. Pass mapping=, such as a fitted Emb2Emb.")
+        return (), [None]
     if not hasattr(mapping, "transform") or not hasattr(mapping, "methods"):
-        raise TypeError(f"A mapping has transform(rows, method=...) and methods, as an Emb2Emb does; {type(mapping).__name__} came.")
-    methods = tuple(mapping.methods) if methods is None else (methods,) if isinstance(methods, str) else tuple(methods)
-    if odd := [method for method in methods if method not in mapping.methods]: raise ValueError(f"The mapping has the methods {', '.join(mapping.methods)}; {odd[0]!r} was asked for.")
-    return methods
+        raise TypeError("A mapping has transform(rows, method=...) and methods, as an Emb2Emb does; "
+                        f"{type(mapping).__name__} came.")
+    methods = mapping.methods if methods is None else methods
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
+    if odd := [m for m in methods if m not in mapping.methods]:
+        raise ValueError(f"The mapping has the methods {', '.join(mapping.methods)}; {odd[0]!r} was "
+                         "asked for.")
+    return methods, [mapping, *nulls]
 
-# %% ../nbs/api/41_hidden.ipynb #2e2b3b30
-@dataclass(frozen=True)
-class _Sums:
-    "Sums over n positions of xx', xy', |y|^2, x and y"
-    n: int
-    xx: torch.Tensor # (d_source, d_source)
-    xy: torch.Tensor # (d_source, d_target)
-    yy: torch.Tensor # one number
-    x: torch.Tensor # (d_source,)
-    y: torch.Tensor # (d_target,)
-
-    @classmethod
-    def of(cls, x, y):
-        m = second_moments(x, y)
-        return cls(len(x), m.source, m.cross, m.target_squares.sum(), m.source_sum, m.target_sum)
-
-    def less(self, other): return _Sums(*(a - b for a, b in zip(vars(self).values(), vars(other).values())))
-
-    @property
-    def means(self): return self.x/self.n, self.y/self.n
-
-    def about(self, p, q):
-        "The same of x - p and y - q"
-        return _Sums(self.n, self.xx - torch.outer(self.x, p) - torch.outer(p, self.x - self.n*p), self.xy - torch.outer(self.x, q) - torch.outer(p, self.y - self.n*q),
-                     self.yy - (2*self.y - self.n*q) @ q, self.x - self.n*p, self.y - self.n*q)
-
-# %% ../nbs/api/41_hidden.ipynb #78db3dc1
-def _loss(W, sums):
-    "The sum of |y - xW|^2"
-    return sums.yy - 2*(W*sums.xy).sum() + (W*(sums.xx @ W)).sum()
-
-
-def _scale(W, sums):
-    "The number s >= 0 with which s xW is nearest to y"
-    return float(((W*sums.xy).sum() / (W*(sums.xx @ W)).sum()).clamp(min=0))
-
-
+# %% ../nbs/api/41_hidden.ipynb #cfa3c9ee
 def _ridge(sums, alpha):
-    "The matrix W (d_source, d_target) with the least |y - xW|^2 + `alpha` (mean diagonal of xx') |W|^2"
-    xx = sums.xx.clone()
-    xx.diagonal().add_(alpha*sums.xx.diagonal().mean())
-    return torch.cholesky_solve(sums.xy, torch.linalg.cholesky(xx))
+    "The ridge map, with `alpha` relative to the mean diagonal of xx'"
+    return ridge_map(sums.AA, sums.AB, alpha*float(sums.AA.diagonal().mean()))
 
 
-def _rotation(sums):
-    "The best scaled rotation of x onto y (Procrustes)"
-    u, _, v = torch.linalg.svd(sums.xy, full_matrices=False)
-    return u @ v * _scale(u @ v, sums)
+def _fold_maps(x, y, fold, methods, alphas, device=None):
+    "For each fold, found on the others: the means of both sides, and name -> (matrix, scale)"
+    sides = x.cpu().numpy(), y.cpu().numpy()
+    parts = [row_sums(*(s[fold == f] for s in sides), ("AB", "AA"), device=device)
+             for f in range(fold.max() + 1)]
+    found = []
+    for f, train in enumerate(all_but_one(parts)):
+        # the ridge is tried on the next fold, fitted on all folds but that and this
+        tried, alpha = (f + 1) % len(parts), alphas[0]
+        if len(alphas) > 1:
+            rest = reduce(operator.add, [p for i, p in enumerate(parts) if i not in (f, tried)])
+            test = parts[tried].about(rest.a/rest.n, rest.b/rest.n)
+            alpha = min(alphas, key=lambda a: squared_error(_ridge(rest.about(), a), test))
+        sums = train.about()
+        turn = procrustes_map(sums.AB)
+        maps = {name: (W, best_scale(W.cpu(), sums)) for name, W in methods.items()}
+        maps["ridge on states"] = _ridge(sums, alpha), 1.
+        maps["rotation on states"] = turn*best_scale(turn, sums), 1.
+        means = [(s/train.n).to(device) for s in (train.a, train.b)]
+        found.append((means, {name: (W.to(device), scale) for name, (W, scale) in maps.items()}))
+    return found
 
-# %% ../nbs/api/41_hidden.ipynb #e8d327f9
-def _best_alpha(train, held, alphas):
-    "That of `alphas` whose map, fitted on `train` without `held`, does best on `held`"
-    if len(alphas) == 1: return alphas[0]
-    part = train.less(held)
-    fit, test = part.about(*part.means), held.about(*part.means)
-    return min(alphas, key=lambda alpha: float(_loss(_ridge(fit, alpha), test)))
-
-
-def _fold_maps(folds, own, methods, alphas):
-    "For the fold `own`, found on the others: the means, and {name: (matrix, scale)} of all maps"
-    total = _Sums(*map(sum, zip(*(vars(s).values() for s in folds))))
-    train = total.less(folds[own])
-    about = train.about(*train.means)
-    alpha = _best_alpha(train, folds[(own + 1) % len(folds)], alphas)
-    states = {"ridge on states": (_ridge(about, alpha), 1.), "rotation on states": (_rotation(about), 1.)}
-    return train.means, {method: (W, _scale(W, about)) for method, W in methods.items()} | states
-
-# %% ../nbs/api/41_hidden.ipynb #6831d556
+# %% ../nbs/api/41_hidden.ipynb #097523b9
 def _cosines(z, y):
     "The cosine of each row of `z` with that of `y` (n,)"
     return torch.nn.functional.cosine_similarity(z, y, dim=1, eps=1e-300)
@@ -271,73 +213,46 @@ def _unpaired(u, v):
     a, b = u - p, v - q
     return float(p @ q), float(((a.T @ a)*(b.T @ b)).sum()/(n - 1))**.5/n
 
-# %% ../nbs/api/41_hidden.ipynb #db7e0d2e
+# %% ../nbs/api/41_hidden.ipynb #0cff7e9c
 def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
     left = (t.sum() - t)/(b.sum() - b)
     return t.sum()/b.sum(), float(np.sqrt((len(t) - 1)/len(t) * ((left - left.mean())**2).sum()))
 
-# %% ../nbs/api/41_hidden.ipynb #8fc64fb4
-@dataclass(frozen=True)
-class _Layer:
-    "The states of one pair of layers, and of each fold the means and maps found on the others"
-    x: torch.Tensor # source states (n, d_source)
-    y: torch.Tensor # target states (n, d_target)
-    text: np.ndarray # of each position (n,)
-    fold: np.ndarray # of each position (n,)
-    means: list # of each fold
-    maps: list # of each fold: {name: (matrix, scale)}
+# %% ../nbs/api/41_hidden.ipynb #d80fa819
+def _layer_rows(x, y, text, fold, methods, nulls, alphas, device=None):
+    "A row of numbers for each map at one pair of layers, whose states are `x` and `y`"
+    x, y = x.to(device).double(), y.to(device).double()
+    found = _fold_maps(x, y, fold, methods, alphas, device)
+    # both sides less the means of the other folds
+    xc, yc = (m - torch.stack([means[side] for means, _ in found])[fold]
+              for side, m in enumerate((x, y)))
+    variance = torch.linalg.eigvalsh(yc.T @ yc)
+    rows = []
+    for name in found[0][1]:
+        z, scale = torch.empty_like(y), y.new_empty(len(y), 1)
+        for f, (_, maps) in enumerate(found):
+            z[fold == f], scale[fold == f] = xc[fold == f] @ maps[name][0], maps[name][1]
+        # a map fitted on states adds the mean it found
+        whole = x @ methods[name] if name in methods else z + y - yc
+        null, null_std = _unpaired(unit_rows(z), unit_rows(yc))
+        cosine, stderr = _over_texts(_cosines(z, yc).cpu().numpy(), np.ones(len(y)), text)
+        squares = [m.square().sum(1).cpu().numpy() for m in (yc - scale*z, yc)]
+        loss, r2_stderr = _over_texts(*squares, text)
+        shuffled = [float(_cosines(xc @ n[name], yc).mean()) for n in nulls if name in n]
+        rows.append(dict(
+            method=name, fitted_on="unembeddings" if name in methods else "states",
+            cosine=float(_cosines(whole, y).mean()),
+            cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(y).mean(0)),
+            cosine_centered=cosine, stderr=stderr, null=null, null_std=null_std,
+            r2=1 - loss, r2_stderr=r2_stderr,
+            shuffled=np.mean(shuffled) if shuffled else np.nan,
+            shuffled_std=np.std(shuffled, ddof=1) if len(shuffled) > 1 else np.nan,
+            first_direction=float(variance[-1]/variance.sum())))
+    return rows
 
-    @cached_property
-    def centered(self):
-        "Both sides less the means"
-        return [m - torch.stack([means[side] for means in self.means])[self.fold] for side, m in enumerate((self.x, self.y))]
-
-    def carried(self, name):
-        "The centered source states, carried by the map `name` of their fold, and the scale of each (n, 1)"
-        out, x = torch.empty_like(self.y), self.centered[0]
-        for f, maps in enumerate(self.maps): out[self.fold == f] = x[self.fold == f] @ maps[name][0]
-        return out, out.new_tensor([maps[name][1] for maps in self.maps])[self.fold][:, None]
-
-# %% ../nbs/api/41_hidden.ipynb #a1b66695
-def _fit_layer(x, y, text, fold, methods, alphas):
-    "The `_Layer` of the states `x` and `y`, whose positions are in the fold `fold`"
-    x, y = x.double(), y.double()
-    sums = [_Sums.of(x[fold == f], y[fold == f]) for f in range(fold.max() + 1)]
-    means, maps = zip(*(_fold_maps(sums, f, methods, alphas) for f in range(len(sums))))
-    return _Layer(x, y, text, fold, list(means), list(maps))
-
-# %% ../nbs/api/41_hidden.ipynb #7caf821a
-def _measure(layer, name, method=None):
-    "The figures of the map `name`, whose matrix is `method` if it is a method"
-    (z, scale), y = layer.carried(name), layer.centered[1]
-    whole = layer.x @ method if method is not None else z + layer.y - y  # a map fitted on states adds the mean it found
-    null, null_std = _unpaired(unit_rows(z), unit_rows(y))
-    cosines, n = _cosines(z, y).cpu().numpy(), len(y)
-    mean, stderr = _over_texts(cosines, np.ones(n), layer.text)
-    loss, r2_stderr = _over_texts(*(m.square().sum(1).cpu().numpy() for m in (y - scale*z, y)), layer.text)
-    return dict(method=name, fitted_on="states" if method is None else "unembeddings", cosine=float(_cosines(whole, layer.y).mean()),
-                cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(layer.y).mean(0)), cosine_centered=mean, stderr=stderr,
-                null=null, null_std=null_std, r2=1 - loss, r2_stderr=r2_stderr)
-
-# %% ../nbs/api/41_hidden.ipynb #0b538ae4
-def _shuffled(layer, matrices):
-    "Mean and spread of the centered cosine over `matrices` that were fitted on shuffled tokens"
-    if not matrices: return dict(shuffled=np.nan, shuffled_std=np.nan)
-    x, y = layer.centered
-    found = [float(_cosines(x @ W, y).mean()) for W in matrices]
-    return dict(shuffled=np.mean(found), shuffled_std=np.std(found, ddof=1) if len(found) > 1 else np.nan)
-
-
-def _layer_rows(x, y, reading, fold, methods, nulls, alphas):
-    "A row of figures for each map at one pair of layers"
-    layer = _fit_layer(x, y, reading.text, fold, methods, alphas)
-    variance = torch.linalg.eigvalsh(layer.centered[1].T @ layer.centered[1])
-    rows = [_measure(layer, name, methods.get(name)) | _shuffled(layer, [n[name] for n in nulls if name in n]) for name in layer.maps[0]]
-    return [r | dict(first_direction=float(variance[-1]/variance.sum())) for r in rows]
-
-# %% ../nbs/api/41_hidden.ipynb #cae561fb
+# %% ../nbs/api/41_hidden.ipynb #2d8e19e3
 @dataclass(frozen=True, repr=False)
 class HiddenAlignment(Result):
     "How well maps carry hidden states from one model to another, layer by layer"
@@ -347,177 +262,157 @@ class HiddenAlignment(Result):
     n_positions: int # positions at which both models' tokens end
     source_positions: int # tokens of the source, without the first of each text
     target_positions: int # tokens of the target, likewise
-    layers: tuple # (source block, target block); -1 for the token embeddings
+    layers: tuple # (source layer, target layer); -1 for the token embeddings
     methods: tuple # of the mapping
     frame: pd.DataFrame # a row for each pair of layers, norm and map
 
-    def numbers(self): return {k: v for k, v in super().numbers().items() if k not in ("layers", "frame")} | {"n_layers": len(self.layers)}
+    def numbers(self) -> dict: # name -> value
+        "What a reader wants to see of it"
+        shown = {k: v for k, v in super().numbers().items() if k not in ("layers", "frame")}
+        return shown | {"n_layers": len(self.layers)}
 
     def to_frame(self) -> pd.DataFrame: # see the table of columns
         "A row for each pair of layers, before and after the final norm, and map"
         return self.frame.copy()
 
-    def verdict(self, norm="after", share=.5, errors=3):
-        "In words: where the best method is above chance by so many `errors`, and where it reaches the `share` of what a ridge map on states does"
-        return _verdict(self, norm, share, errors)
+    def text(self) -> str: # a line before, and one after the final norm
+        "What was found, in words"
+        return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
 
-    @property
-    def text(self): return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
+    def _repr_html_(self):
+        return super()._repr_html_() + f"<p>{escaped(self.text()).replace(chr(10), '<br>')}</p>"
 
-    def chart(self, value="cosine_centered"): # -> altair chart: a panel before, and one after the final norm
-        "`value` by layer: a line for each map, in a shade of the source's color for methods, of the target's for maps fitted on states; chance as a band"
-        return _by_layer(self, value)
-
-    def _repr_html_(self): return super()._repr_html_() + f"<p>{escaped(self.text).replace(chr(10), '<br>')}</p>"
-
-# %% ../nbs/api/41_hidden.ipynb #d14eb9cb
+# %% ../nbs/api/41_hidden.ipynb #14204d09
 def _chance(frame):
     "How far from `null` chance goes: the larger of the two spreads, with the error"
     return np.hypot(frame.stderr, frame[["null_std", "shuffled_std"]].max(axis=1))
 
 
 def _by_depth(frame):
-    "The centered cosines of one method at the embeddings and behind the first and the last block of the target, in words"
-    blocks = frame.layer_target[frame.layer_target >= 0]
-    names = {-1: "at the embeddings"} | {l: f"behind block {l}" for l in (blocks.min(), blocks.max())}
-    return ", ".join(f"{c:.2f} {names[l]}" for l, c in zip(frame.layer_target, frame.cosine_centered) if l in names)
+    "The centered cosines at the embeddings and after the first and the last layer of the target, in words"
+    layers = frame.layer_target[frame.layer_target >= 0]
+    names = {-1: "at the embeddings"} | {l: f"after layer {l}" for l in (layers.min(), layers.max())}
+    both = zip(frame.layer_target, frame.cosine_centered)
+    return ", ".join(f"{c:.2f} {names[l]}" for l, c in both if l in names)
 
 
-def _verdict(result, norm, share, errors):
-    "What was found, in a few sentences"
-    frame = result.frame[result.frame.norm == norm]
-    if frame.empty: raise ValueError(f"norm is one of {', '.join(dict.fromkeys(result.frame.norm))}; {norm!r} came.")
-    ridge = frame[frame.method == "ridge on states"]
-    words = f"{result.source} -> {result.target}, {norm} the final norm: a ridge map fitted on states of other texts reaches a centered cosine of {_by_depth(ridge)}"
-    if not result.methods: return f"{words}."
-    blocks = frame[frame.layer_target >= 0]
-    method = (frame if blocks.empty else blocks).query("method in @result.methods").groupby("method").cosine_centered.mean().idxmax()
-    words = f"{words}; the best method, {method}, {_by_depth(frame[frame.method == method])}."
-    if blocks.empty: return words
-    own = blocks[blocks.method == method]
-    above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
-    close = above & (own.cosine_centered.to_numpy() >= share*ridge.cosine_centered[ridge.layer_target >= 0].to_numpy())
-    return (f"{words} The method is above chance behind {_which(above, f'the {len(above)} blocks')}, "
-            f"and reaches {share:.0%} of the ridge map behind {_which(close, 'them')}.")
-
-
-def _which(there, blocks):
-    "Which of the `blocks`, in words"
+def _which(there, layers):
+    "Which of the `layers`, in words"
     n, k = len(there), int(there.sum())
-    if n == 1: return "the only block" if k else "no block"
-    if k in (0, n): return f"{'all' if k else 'none'} of {blocks}"
-    return f"the last {f'{k} ' if k > 1 else ''}of {blocks}" if there[-k:].all() else f"{k} of {blocks}"
+    if n == 1: return "the only layer" if k else "no layer"
+    if k in (0, n): return f"{'all' if k else 'none'} of {layers}"
+    if there[-k:].all(): return f"the last {f'{k} ' if k > 1 else ''}of {layers}"
+    return f"{k} of {layers}"
 
-# %% ../nbs/api/41_hidden.ipynb #11f77ebc
-def _by_layer(result, value):
-    "The chart of `value` by depth"
-    titles = {"cosine_centered": "cosine of centered states", "r2": "R², centered", "cosine": "cosine of states as they are"}
+
+@patch
+def verdict(self: HiddenAlignment,
+    norm: str = "after", # before or after the final norm
+    share: float = .5, # of what a ridge map on states does
+    errors: float = 3, # how many errors above chance
+) -> str: # a few sentences
+    "Where the best method is above chance, and where it reaches the `share`; ValueError for a norm that was not measured"
+    frame = self.frame[self.frame.norm == norm]
+    if frame.empty:
+        raise ValueError(f"norm is one of {', '.join(dict.fromkeys(self.frame.norm))}; {norm!r} came.")
+    ridge = frame[frame.method == "ridge on states"]
+    words = (f"{self.source} -> {self.target}, {norm} the final norm: a ridge map fitted on states of "
+             f"other texts reaches a centered cosine of {_by_depth(ridge)}")
+    if not self.methods: return f"{words}."
+    layers = frame[frame.layer_target >= 0]
+    some = (frame if layers.empty else layers)[lambda f: f.method.isin(self.methods)]
+    method = some.groupby("method").cosine_centered.mean().idxmax()
+    words = f"{words}; the best method, {method}, {_by_depth(frame[frame.method == method])}."
+    if layers.empty: return words
+    own = layers[layers.method == method]
+    above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
+    best = ridge.cosine_centered[ridge.layer_target >= 0].to_numpy()
+    close = above & (own.cosine_centered.to_numpy() >= share*best)
+    return (f"{words} The method is above chance after {_which(above, f'the {len(above)} layers')}, "
+            f"and reaches {share:.0%} of the ridge map after {_which(close, 'them')}.")
+
+# %% ../nbs/api/41_hidden.ipynb #b9a72aa6
+@patch
+def chart(self: HiddenAlignment,
+    value: str = "cosine_centered", # or "cosine", "r2"
+) -> Any: # altair chart: a panel before, and one after the final norm
+    "`value` by layer: a line for each map, methods in shades of the source's color, maps fitted on states in those of the target's; chance as a band"
+    titles = {"cosine_centered": "cosine of centered states", "r2": "R², centered",
+              "cosine": "cosine of states as they are"}
     if value not in titles: raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
-    names, null = [*result.methods, "ridge on states", "rotation on states"], {}
-    frame = result.to_frame().sort_values("method", key=lambda method: method.map(names.index), kind="stable")
+    names, null = [*self.methods, "ridge on states", "rotation on states"], {}
+    frame = self.frame.sort_values("method", key=lambda m: m.map(names.index), kind="stable")
     error = 2*(frame.r2_stderr if value == "r2" else frame.stderr)
-    frame = frame.assign(value=frame[value], low=frame[value] - error, high=frame[value] + error, panel=frame.norm + " the final norm", passed=100*frame.depth,
-                         model=np.where(frame.fitted_on == "states", result.target, result.source))
+    frame = frame.assign(
+        value=frame[value], low=frame[value] - error, high=frame[value] + error,
+        panel=frame.norm + " the final norm", passed=100*frame.depth,
+        model=np.where(frame.fitted_on == "states", self.target, self.source))
     if value == "cosine_centered":
-        frame, null = frame.assign(null_low=frame.null - 2*_chance(frame), null_high=frame.null + 2*_chance(frame)), {"null_low": "null_low", "null_high": "null_high"}
-    title = [f"Hidden states of {result.source}, carried to {result.target}",
-             f"on states: the best that maps can do; {'grey: chance; ' if null else ''}bands: ± 2 errors"]
-    return line_chart(frame, "passed", "value", "method", "% of the layers passed", titles[value], title, "low", "high", points=True, width=270, model="model",
-                      panel="panel", also=["fitted_on", "layer_source", "layer_target", "low", "high"], **null)
+        chance, null = 2*_chance(frame), {"null_low": "null_low", "null_high": "null_high"}
+        frame = frame.assign(null_low=frame.null - chance, null_high=frame.null + chance)
+    title = [f"Hidden states of {self.source}, carried to {self.target}",
+             "on states: the best that maps can do; "
+             f"{'grey: chance; ' if null else ''}bands: ± 2 errors"]
+    return line_chart(frame, "passed", "value", "method", "% of the layers passed", titles[value],
+                      title, "low", "high", points=True, width=270, model="model", panel="panel",
+                      also=["fitted_on", "layer_source", "layer_target", "low", "high"], **null)
 
-# %% ../nbs/api/41_hidden.ipynb #3f8bbdb8
-def _name(model):
-    "What to call a loaded `model`"
-    return Path(getattr(model, "name_or_path", "") or type(model).__name__).name
-
-
-def _own_tokenizer(model):
-    "The tokenizer that lies beside a loaded `model`"
-    path = getattr(model, "name_or_path", "")
-    if not path: raise ValueError(f"This {type(model).__name__} does not say where its tokenizer is. Pass tokenizers=(the source's, the target's).")
-    return transformers.AutoTokenizer.from_pretrained(path)
-
-
-def _tokenizers(tokenizers, models):
-    "The source's and the target's tokenizer"
-    if tokenizers is None: return tuple(map(_own_tokenizer, models))
-    if isinstance(tokenizers, (tuple, list)):
-        if len(tokenizers) != 2: raise ValueError(f"tokenizers are two, the source's and the target's, or one for both; {len(tokenizers)} came.")
-        return tuple(tokenizers)
-    return tokenizers, tokenizers
-
-
-def _check_ids(reading, models):
-    "Refuse texts that a model cannot read"
-    for name, model, ids in zip(("source", "target"), models, reading.ids):
-        highest, rows = max(map(max, ids)), len(model.get_input_embeddings().weight)
-        if highest >= rows: raise ValueError(f"The {name}'s tokenizer gives the id {highest:,}, and the model knows {rows:,} tokens: it is the tokenizer of another model.")
-        longest, most = max(map(len, ids)), getattr(model.config, "max_position_embeddings", None)
-        if most and longest > most: raise ValueError(f"The {name} reads at most {most} tokens at once, and a text has {longest}. Cut the texts into shorter passages.")
-
-# %% ../nbs/api/41_hidden.ipynb #eb2af8a6
-def _folds(text, n, random_state):
-    "The fold of each position: the texts are dealt into `n` at random"
-    count = text.max() + 1
-    if not 3 <= n <= count: raise ValueError(f"folds is a number from 3 to the {count} texts; {n!r} came.")
-    return np.random.default_rng(random_state).permutation(np.arange(count) % n)[text]
-
-
-def _check_norms(norms):
-    "`norms` as a tuple"
-    norms = (norms,) if isinstance(norms, str) else tuple(norms)
-    if not norms or set(norms) - {"before", "after"}: raise ValueError(f"norms are 'before' and 'after' the final norm, or one of them; {norms!r} came.")
-    return norms
-
-# %% ../nbs/api/41_hidden.ipynb #691e8b65
-def _mappings(mapping, null_mapping):
-    "Both as one list, the mapping first"
-    nulls = [] if null_mapping is None else list(null_mapping) if isinstance(null_mapping, (list, tuple)) else [null_mapping]
-    if nulls and mapping is None: raise ValueError("null_mapping is what a mapping is compared with, and no mapping came. Pass mapping=, such as a fitted Emb2Emb.")
-    return [mapping, *nulls]
-
-
-def _result(models, reading, pairs, methods, frame, n_target):
-    "The `HiddenAlignment` with its columns in order"
-    first = ["layer_source", "layer_target", "depth", "norm", "method", "fitted_on"]
-    frame = frame.assign(depth=(frame.layer_target + 1)/n_target)
-    frame = frame[first + [c for c in frame if c not in first]]
-    return HiddenAlignment(*map(_name, models), reading.text.max() + 1, len(reading.text), *reading.lengths, tuple(pairs), methods, frame)
-
-# %% ../nbs/api/41_hidden.ipynb #768988ab
+# %% ../nbs/api/41_hidden.ipynb #8ad88f97
 def hidden_alignment(
-    source, # a loaded model, whose states are carried
-    target, # a loaded model, to whose states they are carried
-    texts=None, # what both read, 10 or more; `PASSAGES` where None
-    tokenizers=None, # (source's, target's), or one for both; where None, those beside the models
-    mapping=None, # a map from source to target with `transform(rows, method=...)` and `methods`, such as an `Emb2Emb` fitted on unembeddings
-    methods=None, # which of its methods; all where None
-    null_mapping=None, # the same kind of map, or a list of them, fitted on shuffled tokens
-    layers=None, # pairs (block of the source, block of the target); -1 stands for the embeddings; these and `layer_pairs` where None
-    norms=("before", "after"), # states as they are, or after the models' final norms
-    folds=5, # parts of the texts; each is measured with what was found on the others
-    alphas=(1e-2, 1e-1, 1.), # ridges to choose from, relative to the mean diagonal of xx'
-    batch_size=8, # texts at a time
-    block_size=None, # pairs of layers at a time; as many as fit in a gigabyte where None
-    device=None, # where the products are computed; the models stay where they are
-    random_state=0, # which text is in which fold
-    progress=True, # whether to show a bar
-) -> HiddenAlignment: # figures by layer, a chart, and words
-    "How well methods fitted on unembeddings carry hidden states from `source` to `target`, layer by layer, beside maps fitted on states and chance"
-    models, methods, norms = (source, target), _check_mapping(mapping, methods), _check_norms(norms)
-    depths, ends = [len(find_blocks(m)) for m in models], [final_norm(m) for m in models]
-    pairs, widths = _check_layers(layers, *depths), [len(e.gain) for e in ends]
-    matrices = [_method_matrices(m, methods, *widths, device) for m in _mappings(mapping, null_mapping)]
-    reading = _pair_texts(PASSAGES if texts is None else texts, _tokenizers(tokenizers, models))
-    _check_ids(reading, models)
-    fold, rows = _folds(reading.text, folds, random_state), []
-    size = block_size or max(1, 2**28//(len(reading.text)*sum(widths)))  # numbers of 4 bytes
-    for block in tqdm(row_blocks(len(pairs), size), desc="Hidden alignment", leave=False, disable=not progress or size >= len(pairs)):
-        sides = [_read_states(*side, layers, batch_size, progress) for *side, layers in zip(models, reading.ids, reading.positions, zip(*pairs[block]))]
-        for s, t in pairs[block]:
-            states = sides[0][s], sides[1][t]
+    source: Any, # what LanguageModel takes: the model whose states are carried
+    target: Any, # likewise: the model to whose states they are carried
+    texts: Sequence | None = None, # what both read, 10 or more; `PASSAGES` where None
+    mapping: Any = None, # a map from source to target with `transform(rows, method=...)` and `methods`, such as an `Emb2Emb` fitted on unembeddings
+    methods: Any = None, # which of its methods; all where None
+    null_mapping: Any = None, # the same kind of map, or a list of them, fitted on shuffled tokens
+    layers: Any = None, # pairs (layer of the source, layer of the target); -1 stands for the embeddings; these and `layer_pairs` where None
+    norms: Any = ("before", "after"), # states as they are, or after the models' final norms
+    folds: int = 5, # parts of the texts; each is measured with what was found on the others
+    alphas: Sequence = (1e-2, 1e-1, 1.), # ridges to choose from, relative to the mean diagonal of xx'
+    batch_size: int = 8, # texts at a time
+    block_size: int | None = None, # pairs of layers at a time; as many as fit in a gigabyte where None
+    device: Any = None, # where the products are computed; the models stay where they are
+    random_state: int = 0, # which text is in which fold
+    progress: bool = True, # whether to show a bar
+) -> HiddenAlignment: # numbers by layer, a chart, and words
+    "How well maps fitted on unembeddings carry hidden states, layer by layer, beside maps fitted on states and chance; ValueError or TypeError before any model runs"
+    methods, mappings = _check_mappings(mapping, methods, null_mapping)
+    norms = (norms,) if isinstance(norms, str) else tuple(norms)
+    if not norms or set(norms) - {"before", "after"}:
+        raise ValueError("norms are 'before' and 'after' the final norm, or one of them; "
+                         f"{norms!r} came.")
+    sides = LanguageModel.of(source), LanguageModel.of(target)
+    ends, pairs = [m.final_norm for m in sides], _check_layers(layers, *(m.n_layers for m in sides))
+    widths = [len(e.gain) for e in ends]
+    matrices, *nulls = [_method_matrices(m, methods, *widths, device) for m in mappings]
+    reading = _pair_texts(PASSAGES if texts is None else texts, [m.tokenizer for m in sides])
+    for side, model, ids in zip(("source", "target"), sides, reading.ids):
+        model.check_fit(ids, f"For the {side}, text")
+    n_texts = int(reading.text.max()) + 1
+    if not 3 <= folds <= n_texts:
+        raise ValueError(f"folds is a number from 3 to the {n_texts} texts; {folds!r} came.")
+    fold = np.random.default_rng(random_state).permutation(np.arange(n_texts) % folds)[reading.text]
+    frame = _by_layers(sides, reading, pairs, fold, norms, ends, (matrices, nulls, alphas, device),
+                       block_size, batch_size, progress)
+    return HiddenAlignment(sides[0].name, sides[1].name, n_texts, len(reading.text),
+                           *reading.lengths, tuple(pairs), methods, frame)
+
+
+def _by_layers(sides, reading, pairs, fold, norms, ends, how, block_size, batch_size, progress):
+    "A row for each of the `pairs` of layers, norm and map; as many layers at a time as fit"
+    width = sum(len(e.gain) for e in ends)
+    size = block_size or max(1, 2**28//(len(reading.text)*width))  # numbers of 4 bytes
+    rows = []
+    for part in tqdm([*gen_batches(len(pairs), size)], desc="Hidden alignment", leave=False,
+                     disable=not progress or size >= len(pairs)):
+        states = [_read_states(*side, batch_size, progress)
+                  for side in zip(sides, reading.ids, reading.positions, zip(*pairs[part]))]
+        for s, t in pairs[part]:
+            plain = states[0][s], states[1][t]
             for norm in norms:
-                x, y = (m.to(device) for m in (states if norm == "before" else map(_normed, ends, states)))
-                found = _layer_rows(x, y, reading, fold, matrices[0], matrices[1:], alphas)
-                rows += [dict(layer_source=s, layer_target=t, norm=norm) | row for row in found]
-    return _result(models, reading, pairs, methods, pd.DataFrame(rows), depths[1])
+                x, y = plain if norm == "before" else map(_normed, ends, plain)
+                rows += [dict(layer_source=s, layer_target=t, depth=(t + 1)/sides[1].n_layers,
+                              norm=norm) | row for row in _layer_rows(x, y, reading.text, fold, *how)]
+    frame = pd.DataFrame(rows)
+    last = ["r2", "r2_stderr", "shuffled", "shuffled_std", "first_direction"]
+    return frame[[c for c in frame if c not in last] + last]
