@@ -22,6 +22,7 @@ _names = {
     "coherence": ["semantic_coherence", "dimension_coherence"],
     "steering": ["SteeringVector", "extract_steering_vector", "steer"],
     "emb2emb": ["Emb2Emb"],
+    "diagnosis": ["diagnose"],
     "hidden": ["hidden_alignment"],
     "evaluation": ["steering_curve", "layer_sweep"],
     "comparison": ["compare"],

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['N_FOLDS', 'N_SHUFFLED', 'DIAGNOSTICS', 'Diagnosis', 'diagnose', 'transfer_runs', 'telling_runs', 'predictors']
 
-# %% ../nbs/api/43_diagnosis.ipynb #973c7a89
+# %% ../nbs/api/43_diagnosis.ipynb #bd8c606e
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -24,7 +24,7 @@ from .results import Result
 from .spaces import SpacePair
 from .vocab import MIN_TOKENS, token_groups
 
-# %% ../nbs/api/43_diagnosis.ipynb #f2a4227e
+# %% ../nbs/api/43_diagnosis.ipynb #d8587621
 N_FOLDS, N_SHUFFLED = 5, 5
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Parts:
             both, own, moved = both + inner(vectors, s.AB, u), own + inner(vectors, s.AA, vectors), moved + inner(u, s.BB, u)
         return both/np.maximum(np.sqrt(own*moved), 1e-300)
 
-# %% ../nbs/api/43_diagnosis.ipynb #a2cb256e
+# %% ../nbs/api/43_diagnosis.ipynb #32b21814
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
@@ -128,7 +128,7 @@ class Diagnosis(Result):
 
     def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
 
-# %% ../nbs/api/43_diagnosis.ipynb #2fbc4afd
+# %% ../nbs/api/43_diagnosis.ipynb #a81f9693
 def _as_vectors(vector, width):
     "Layers, depths and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], [], np.empty((0, width))
@@ -148,7 +148,7 @@ def _by_group(labels, mine, shuffled):
     everything = np.ones(len(labels), bool)
     return pd.DataFrame([row("all", everything), *(row(s, labels == s) for s in kinds if len(kinds) > 1)])
 
-# %% ../nbs/api/43_diagnosis.ipynb #9bb29109
+# %% ../nbs/api/43_diagnosis.ipynb #5dd8d906
 def diagnose(
     mapping: Emb2Emb, # a fitted map
     A: Any, # the SpacePair, or the source's rows (n, d_S), that it was fitted on
@@ -186,7 +186,7 @@ def diagnose(
     return Diagnosis(*names, mapping.method_, n, overlap, *groups.loc[0, ["r2", "cosine"]].astype(float), max(shuffled), min(shuffled),
                      float(groups.shuffled_cosine[0]), isometry_distance(T), groups, frame if layers else None)
 
-# %% ../nbs/api/43_diagnosis.ipynb #cede8296
+# %% ../nbs/api/43_diagnosis.ipynb #1174ba14
 DIAGNOSTICS = {"r2": "held-out R²", "cosine": "held-out cosine", "isometry": "distance from an isometry", "overlap": "overlap of vocabularies",
                "logit_correlation": "correlation of logits", "depth": "depth of the layer, share"}
 
@@ -200,7 +200,7 @@ def telling_runs() -> pd.DataFrame: # some rows of `transfer_runs()`
     runs = transfer_runs()
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
 
-# %% ../nbs/api/43_diagnosis.ipynb #1189aa04
+# %% ../nbs/api/43_diagnosis.ipynb #c638b38b
 def predictors(
     runs: pd.DataFrame | None = None, # like `transfer_runs()`; `telling_runs()` where None
     n_boot: int = 500, # draws for the interval
@@ -221,7 +221,7 @@ def predictors(
     low, high = pd.DataFrame([correlations(values.iloc[draw()]) for _ in range(n_boot)]).quantile([.025, .975]).to_numpy()
     return pd.DataFrame(dict(diagnostic=list(DIAGNOSTICS), rank_correlation=correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
-# %% ../nbs/api/43_diagnosis.ipynb #42ef32dc
+# %% ../nbs/api/43_diagnosis.ipynb #1c131e5f
 def _experience(d, runs):
     "What became of vectors whose figures were like those of the diagnosis `d`"
     table = predictors(runs)
@@ -248,7 +248,7 @@ def _nothing(d):
     if logits is not None: why.append(f"the correlation of logits by {d.method!r} is {logits:.2f}, and chance gives up to {d.logit_chance:.2f}")
     return f"This map carries nothing that could be told from chance: {'; '.join(why)}. Are the rows of the two sides those of the same tokens?"
 
-# %% ../nbs/api/43_diagnosis.ipynb #d92062be
+# %% ../nbs/api/43_diagnosis.ipynb #71994b96
 @patch
 def text(self: Diagnosis) -> str: # several lines
     "The diagnosis in words, with what it is worth"
@@ -265,7 +265,7 @@ def text(self: Diagnosis) -> str: # several lines
                   "  " + ", ".join(f"{method} {value:.2f}" for method, value in means.items())]
     return "\n".join([*lines, _experience(d, telling_runs()) if d.carries else _nothing(d)])
 
-# %% ../nbs/api/43_diagnosis.ipynb #7a4857d8
+# %% ../nbs/api/43_diagnosis.ipynb #52d346c6
 def _beside(d, runs):
     "Each known figure of the diagnosis `d`, and how those of the `runs` are spread"
     known = {name: d.value(name) for name in DIAGNOSTICS if d.value(name) is not None}

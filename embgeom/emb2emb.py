@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'RCOND', 'NEEDS', 'method_matrix', 'isometry_distance', 'fold_norm', 'as_floats', 'pair_rows', 'RowMoments',
-           'fingerprints', 'prepared', 'row_moments', 'Emb2Emb']
+           'fingerprints', 'prepared', 'row_moments', 'Emb2Emb', 'fit_methods']
 
-# %% ../nbs/api/40_emb2emb.ipynb #933a9f67
+# %% ../nbs/api/40_emb2emb.ipynb #5c7e0bd8
 import hashlib
 import json
 from collections.abc import Mapping
@@ -28,10 +28,11 @@ from ._files import parse_json, replacing
 from ._hub import hub_error
 from ._linalg import Sums, procrustes_map, ridge_map, row_blocks, row_sums
 from ._patch import patch
+from .models import FinalNorm, LanguageModel
 from .spaces import SpacePair
-from .steering import FinalNorm, SteeringVector, find_blocks, residual_norms
+from .steering import SteeringVector
 
-# %% ../nbs/api/40_emb2emb.ipynb #5eaacdca
+# %% ../nbs/api/40_emb2emb.ipynb #7e25e4b8
 METHODS = ("ridge", "dual", "logits", "procrustes")
 RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the method "dual"
 NEEDS = dict(ridge={"AA", "AB"}, dual={"AA", "AB"}, logits={"BB", "AB"}, procrustes={"AB"}) # products
@@ -49,7 +50,7 @@ def method_matrix(
     T = ridge_map(gram, cross, alpha*(float(gram.diagonal().mean()) if relative else 1))
     return torch.linalg.pinv(T, rtol=RCOND).T if method == "dual" else T.T if method == "logits" else T
 
-# %% ../nbs/api/40_emb2emb.ipynb #0ec53504
+# %% ../nbs/api/40_emb2emb.ipynb #7c566ce9
 def isometry_distance(
     T: np.ndarray, # a matrix (d_S, d_T)
 ) -> float: # 0 (T turns and scales) .. 1
@@ -57,7 +58,7 @@ def isometry_distance(
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
     return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
 
-# %% ../nbs/api/40_emb2emb.ipynb #77e90938
+# %% ../nbs/api/40_emb2emb.ipynb #4001cbb7
 def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm: FinalNorm, # gain (d,), subtracts_mean
@@ -71,7 +72,7 @@ def fold_norm(
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
-# %% ../nbs/api/40_emb2emb.ipynb #30b04bdd
+# %% ../nbs/api/40_emb2emb.ipynb #548f58de
 def as_floats(
     x: Any, # an array, a tensor of any float type, or a list of numbers
 ) -> np.ndarray: # not copied where it is an array
@@ -99,7 +100,7 @@ def pair_rows(
                          f"{A.shape} and {B.shape} came. match_tokens makes such a pair.")
     return A, B
 
-# %% ../nbs/api/40_emb2emb.ipynb #d9dc2b20
+# %% ../nbs/api/40_emb2emb.ipynb #855d99b7
 @dataclass(frozen=True)
 class RowMoments:
     "What maps are made from: the products of two models' rows, and which rows they were"
@@ -148,7 +149,7 @@ def row_moments(
         raise ValueError("The squares of these rows are too large for double precision. Scale them.")
     return RowMoments(sums, names, norms, **fingerprints(A, B))
 
-# %% ../nbs/api/40_emb2emb.ipynb #e08e21e8
+# %% ../nbs/api/40_emb2emb.ipynb #9dbc1b58
 class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), by one method"
     def __init__(self,
@@ -202,7 +203,7 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
 
     def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
 
-# %% ../nbs/api/40_emb2emb.ipynb #380e5e7d
+# %% ../nbs/api/40_emb2emb.ipynb #55c5700e
 @patch
 @classmethod
 def from_moments(cls: type[Emb2Emb],
@@ -212,7 +213,20 @@ def from_moments(cls: type[Emb2Emb],
     "A map from what one pass over the rows gave, as many as are wanted"
     return cls(**parameters)._learn(moments)
 
-# %% ../nbs/api/40_emb2emb.ipynb #2c71fbfb
+# %% ../nbs/api/40_emb2emb.ipynb #05b0587d
+def fit_methods(
+    A: Any, # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
+    methods=METHODS, # which
+    norms: tuple | None = None, # as in `Emb2Emb.fit`
+    device=None, # where the products are made
+    **parameters, # alpha, relative
+) -> dict: # method -> fitted Emb2Emb
+    "Maps by several methods, from one pass over the rows"
+    moments = row_moments(A, B, methods, norms, device)
+    return {m: Emb2Emb.from_moments(moments, method=m, **parameters) for m in methods}
+
+# %% ../nbs/api/40_emb2emb.ipynb #f77d5e9d
 def _vectors(v, width, side):
     "`v` as float64, one vector or several of this `width`"
     if isinstance(v, Mapping):
@@ -243,7 +257,7 @@ def inverse_transform(self: Emb2Emb,
     check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
     return _vectors(u, self.matrix_.shape[1], "target") @ np.linalg.pinv(self.matrix_, rcond=RCOND)
 
-# %% ../nbs/api/40_emb2emb.ipynb #9b4a0826
+# %% ../nbs/api/40_emb2emb.ipynb #b11472c0
 @patch
 def score(self: Emb2Emb,
     A: Any, # a SpacePair, or the source's rows (n, d_S)
@@ -260,7 +274,7 @@ def score(self: Emb2Emb,
         made_made, made_true, true_true = made_made + (made**2).sum(), made_true + (made*b).sum(), true_true + (b**2).sum()
     return float(1 - (true_true - made_true**2/made_made)/(true_true - total @ total/len(A)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #b63b5b83
+# %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
 @patch
 @classmethod
 def paper(cls: type[Emb2Emb],
@@ -272,7 +286,7 @@ def paper(cls: type[Emb2Emb],
     sums = row_sums(*pair_rows(pair), sorted(NEEDS["ridge"]), rows=(draw, draw))
     return cls("ridge", alpha=0.1)._learn(RowMoments(sums, pair.names, None, **fingerprints(pair)))
 
-# %% ../nbs/api/40_emb2emb.ipynb #abd4ed92
+# %% ../nbs/api/40_emb2emb.ipynb #de79a733
 def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
@@ -293,7 +307,7 @@ def _layer_map(vector, n_target, layer_map):
         raise ValueError(f"Each source layer needs a target layer of its own; {layer_map} came.")
     return dict(layer_map)
 
-# %% ../nbs/api/40_emb2emb.ipynb #ffd0f0bc
+# %% ../nbs/api/40_emb2emb.ipynb #cdb8919f
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     if norm == "keep": return {j: np.linalg.norm(u) for j, u in moved.items()}
@@ -308,12 +322,11 @@ def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
     return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
-# %% ../nbs/api/40_emb2emb.ipynb #99031ddb
+# %% ../nbs/api/40_emb2emb.ipynb #76a7362a
 @patch
 def move(self: Emb2Emb,
     vector: SteeringVector, # of the source model
-    target_model, # the loaded target model
-    target_tokenizer, # its tokenizer
+    target_model: Any, # the target model: a LanguageModel, or what one is made of
     layer_map="relative", # "relative" (the same share of the depth), or {source layer: target layer}
     norm: str | float = "residual", # as long, against the residual stream there, as in the source; "keep" (as the map gives it); or a length
     texts=None, # neutral texts on which the target's residual norms are measured; some of our own where None
@@ -329,17 +342,18 @@ def move(self: Emb2Emb,
                          f"{vector.model or 'which it does not name'}.")
     if not isinstance(norm, (int, float)) and norm not in ("residual", "keep"):
         raise ValueError(f"norm is 'residual', 'keep' or a length; {norm!r} came.")
-    layers = _layer_map(vector, len(find_blocks(target_model)), layer_map)
+    target = LanguageModel.of(target_model)
+    layers = _layer_map(vector, target.n_layers, layer_map)
     turned = {j: self.transform(vector[i]) for i, j in layers.items()}
     first = next(iter(turned))
-    frame = SteeringVector.from_direction(turned[first], first, target_model, hook=vector.hook)
-    norms = residual_norms(target_model, target_tokenizer, texts, list(turned))
+    frame = SteeringVector.from_direction(turned[first], first, target.model, hook=vector.hook)
+    norms = target.residual_norms(texts, list(turned))
     about = dict(method=self.method_, source=vector.model, layers={str(i): j for i, j in layers.items()}, norm=norm, tokens=self.n_tokens_)
     lengths = _lengths(norm, vector, turned, layers, norms)
     return replace(frame, directions=_with_lengths(turned, lengths), norms=norms, position=vector.position,
                    method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
 
-# %% ../nbs/api/40_emb2emb.ipynb #8acbaf5a
+# %% ../nbs/api/40_emb2emb.ipynb #fd0867a0
 @patch
 def check_rows(self: Emb2Emb,
     A: Any, # a SpacePair, or the source's rows (n, d_S)
@@ -376,7 +390,7 @@ def controls(self: Emb2Emb,
         out.append(replace(moved, directions=_with_lengths(turned, lengths), method="moved by a map fitted on shuffled tokens"))
     return out
 
-# %% ../nbs/api/40_emb2emb.ipynb #49eba02b
+# %% ../nbs/api/40_emb2emb.ipynb #a9a81d79
 _FILE = "emb2emb.safetensors"
 
 @patch
@@ -391,7 +405,7 @@ def _save_pretrained(self: Emb2Emb, save_directory):
         about["subtracts_mean"] = [bool(norm.subtracts_mean) for norm in self.norms_]
     with replacing(Path(save_directory)/_FILE) as part: save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
 
-# %% ../nbs/api/40_emb2emb.ipynb #2b3e66a6
+# %% ../nbs/api/40_emb2emb.ipynb #a87fe46c
 def _map_file(name, hub):
     "The file of a map in a folder or on the hub"
     if Path(name).is_dir():

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from .behaviors import Behavior, WordItem
 from .dimension import components_for, gaussian_like
-from .emb2emb import METHODS, Emb2Emb
+from .emb2emb import METHODS, Emb2Emb, fit_methods
 from .evaluation import steering_curve
 from ._linalg import row_blocks, unit_rows
 from .plots import NEUTRAL, bars_chart, chart_html, chart_png, density_chart, distribution_chart, escaped, interval_chart, line_chart, map_chart, matrix_chart, overlaid_chart, pictures_enabled
@@ -637,10 +637,10 @@ def _steer_difference(e):
 # %% ../nbs/api/51_explorers.ipynb #790adbab
 def _steer_map(e):
     "Step 3"
-    s = np.linalg.svd(e.mapping.matrix(e.method), compute_uv=False)
+    s = np.linalg.svd(e.mapping.matrix_, compute_uv=False)
     frame = pd.DataFrame({"number": np.arange(1, len(s) + 1), "value": s/s[0], "method": e.method})
     m = e.mapping
-    return Step("map", f"One matrix takes vectors of {e.source} ({m.source_dim_} numbers) to {e.target} ({m.target_dim_}). It is fitted on the output rows A and B of the {m.n_tokens_:,} "
+    return Step("map", f"One matrix takes vectors of {e.source} ({m.matrix_.shape[0]} numbers) to {e.target} ({m.matrix_.shape[1]}). It is fitted on the output rows A and B of the {m.n_tokens_:,} "
                 f"tokens that both have; no text is run. The method is **{e.method}**. How much the matrix stretches each direction: if all were stretched alike, every method would give the same direction.",
                 _FORMULAS[e.method], line_chart(frame, "number", "value", "method", "direction", "stretched by, the most = 1", f"Singular values of the map ({e.method})", neutral=(e.method,)))
 
@@ -658,7 +658,7 @@ def _steer_rescale(e):
     "Step 5"
     v, u, layer = e.one[e.layer], e.moved[e.to], f"block {e.to}"
     rows = [("hidden states", e.one.norms[e.layer], e.source), ("vector", np.linalg.norm(v), e.source), ("hidden states", e.moved.norms[e.to], e.target),
-            ("as the method gives it", np.linalg.norm(e.mapping.transform(v, e.method)), e.target), ("rescaled", np.linalg.norm(u), e.target)]
+            ("as the method gives it", np.linalg.norm(e.mapping.transform(v)), e.target), ("rescaled", np.linalg.norm(u), e.target)]
     return Step("rescale", f"Hidden states are not equally long in the two models. The moved vector is made as long against the hidden states of {e.target}, {layer}, as the vector is in {e.source}: "
                 f"{np.linalg.norm(v)/e.one.norms[e.layer]:.0%} of their median length.", "|<i>u</i>| / |<i>h</i>′| = |<i>v</i>| / |<i>h</i>|",
                 bars_chart(pd.DataFrame(rows, columns=["what", "length", "model"]), "what", "length", "model", "How long the vectors are, and the hidden states", "length"))
@@ -722,10 +722,10 @@ class SteeringExplorer(Explorer):
         self.models, self.tokenizers, self.pair, self.behavior = models, tokenizers, pair, behavior
         (self.source, self.target), self.n_controls, self.texts, self._made = pair.names, n_controls, texts, {}
         self.vector, self.native = (extract_steering_vector(m, t, behavior.contrasts, position=behavior.position, texts=texts) for m, t in zip(models, tokenizers))
-        self.mapping = Emb2Emb().fit(pair)
+        self.maps = fit_methods(pair)
         multipliers = sorted(map(float, multipliers))
         self._layer = widgets.Dropdown(description="block", options=list(self.vector), value=len(self.vector)//2 if layer is None else layer)
-        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or self.mapping.method_)
+        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or Emb2Emb().method)
         self._multiplier = widgets.SelectionSlider(description="multiplier", options=[(f"{m:g}", m) for m in multipliers], value=multipliers[-1], continuous_update=False)
         controls = [self._layer, self._method, self._multiplier]
         super().__init__(controls, controls)
@@ -734,10 +734,13 @@ class SteeringExplorer(Explorer):
     method = _value_of("_method")
     multiplier = _value_of("_multiplier")
 
+    @property
+    def mapping(self): return self.maps[self.method]
+
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, multipliers = replace(self.vector, directions={self.layer: self.vector[self.layer]}), [m for _, m in self._multiplier.options]
-        moved = self.mapping.move(one, self.models[1], self.tokenizers[1], self.method, texts=self.texts)
+        moved = self.mapping.move(one, (self.models[1], self.tokenizers[1]), texts=self.texts)
         controls = {"native": replace(self.native, directions={j: self.native[j] for j in moved}), "shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         curve = steering_curve(self.models[1], self.tokenizers[1], moved, self.behavior.items, multipliers, controls, texts=self.texts)
         return one, moved, curve, curve.chart()

@@ -18,7 +18,8 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from transformers.utils import logging
 
 from .behaviors import Behavior, load_behavior
-from .emb2emb import METHODS, Diagnosis, Emb2Emb
+from .diagnosis import Diagnosis, diagnose
+from .emb2emb import METHODS, Emb2Emb
 from .evaluation import SteeringCurve, layer_sweep, multiplier_range, random_vectors, steering_curve
 from ._hub import is_reachable, whole_file
 from .loading import load_space
@@ -138,7 +139,7 @@ class Transfer(Result):
 
     def charts(self) -> list: # altair charts
         "The curve, with its controls and its cost; and what was known before"
-        return [self.curve.chart(title=f"{self.source} to {self.target}: {self.behavior.what}, {self.curve.outcome}"), self.diagnosis.chart(self.method)]
+        return [self.curve.chart(title=f"{self.source} to {self.target}: {self.behavior.what}, {self.curve.outcome}"), self.diagnosis.chart()]
 
     def save(self,
         out, # file to write, .html
@@ -172,17 +173,17 @@ def transfer(
     behavior, texts = behavior if isinstance(behavior, Behavior) else load_behavior(behavior), TEXTS if texts is None else texts
     (a, a_tokenizer), (b, b_tokenizer) = as_model(source), as_model(target)
     pair = match_tokens(*(load_space(m, "output", t) for m, t in ((a, a_tokenizer), (b, b_tokenizer))))
-    mapping = Emb2Emb(random_state=random_state).fit(pair)
+    mapping = Emb2Emb(method or Emb2Emb().method).fit(pair)
     if vector is None: vector = extract_steering_vector(a, a_tokenizer, behavior.contrasts, position=behavior.position, texts=texts, progress=False)
     layer = choose_layer(a, a_tokenizer, vector, behavior.items[::2], texts) if layer is None else layer
     vector = _at_layer(vector, layer)
-    moved = mapping.move(vector, b, b_tokenizer, method, texts=texts)
+    moved = mapping.move(vector, (b, b_tokenizer), texts=texts)
     native = extract_steering_vector(b, b_tokenizer, behavior.contrasts, moved.layers, behavior.position, texts=texts, progress=False)
-    controls = dict(native=_as_long_as(native, moved), shuffled=mapping.controls(vector, moved, pair, n=n_controls), random=random_vectors(moved, n_controls, random_state))
+    controls = dict(native=_as_long_as(native, moved), shuffled=mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state), random=random_vectors(moved, n_controls, random_state))
     multipliers = multiplier_range(b, b_tokenizer, moved, n=5, texts=texts)
     curve = steering_curve(b, b_tokenizer, moved, behavior.items, multipliers, controls, texts=texts, progress=False)
     samples = _continued(b, b_tokenizer, moved, _prompts(behavior.items), (multipliers[0], 0, multipliers[-1]))
-    return Transfer(*pair.names, behavior, method or mapping.method_, vector, moved, mapping.diagnose(pair, vector=vector), curve, samples)
+    return Transfer(*pair.names, behavior, mapping.method_, vector, moved, diagnose(mapping, pair, vector=vector, random_state=random_state), curve, samples)
 
 
 def _at_layer(vector, layer):
@@ -225,7 +226,7 @@ def _samples_text(samples):
 
 def _text(found):
     "All the text of a transfer"
-    return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text(found.method).splitlines()), "",
+    return "\n".join([_question(found), "", _lead(found), "", "Known before any model was run:", *(f"  {line}" for line in found.diagnosis.text().splitlines()), "",
                       *_curve_text(found.curve), f"  {found.curve.verdict}", "", f"How {found.target} goes on at multipliers of the moved vector:", *_samples_text(found.samples)])
 
 # %% ../nbs/api/52_transfers.ipynb #96f7a35e
