@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from .behaviors import Behavior, WordItem
 from .dimension import components_for, gaussian_like
-from .emb2emb import METHODS, Emb2Emb, fit_methods
+from .emb2emb import METHODS, Emb2Emb, fit_methods, fit_methods
 from .evaluation import steering_curve
 from ._linalg import row_blocks, unit_rows
 from .plots import NEUTRAL, bars_chart, chart_html, chart_png, density_chart, distribution_chart, escaped, interval_chart, line_chart, map_chart, matrix_chart, overlaid_chart, pictures_enabled

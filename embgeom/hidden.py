@@ -140,38 +140,36 @@ def _check_layers(layers, n_source, n_target):
     return sorted(pairs)
 
 # %% ../nbs/api/41_hidden.ipynb #ca4ebb4e
-def _method_matrices(mapping, methods, d_source, d_target, device=None):
-    "method -> matrix (d_source, d_target) of `mapping`"
-    wanted = (f"The mapping must carry rows of {d_source} numbers (the source's states) to rows of "
-              f"{d_target} (the target's)")
-    fit_it = "Fit it on the unembeddings of these two models, in this order."
-    rows = np.eye(d_source)
-    try: found = {m: np.asarray(mapping.transform(rows, method=m), dtype=float) for m in methods}
-    except ValueError as error:
-        raise ValueError(f"{wanted}; this one says: {error} {fit_it}") from None
-    if odd := [W.shape for W in found.values() if W.shape != (d_source, d_target)]:
-        raise ValueError(f"{wanted}; this one makes {odd[0][1]} of {d_source}. {fit_it}")
-    return {method: torch.as_tensor(W, device=device) for method, W in found.items()}
+def _named(mapping):
+    "Maps by their names: `mapping` is one, or a dict of several"
+    if mapping is None: return {}
+    maps = mapping if isinstance(mapping, Mapping) else {getattr(mapping, "method_", "map"): mapping}
+    if not maps or (odd := [m for m in maps.values() if not hasattr(m, "transform")]):
+        raise TypeError("A mapping has transform(rows), as a fitted Emb2Emb does, or is {name: such a map}; "
+                        f"{type(odd[0] if maps else maps).__name__} came.")
+    return dict(maps)
 
 
-def _check_mappings(mapping, methods, null_mapping):
-    "The methods to use, and all mappings, the first to be measured and the others chance"
-    several = isinstance(null_mapping, (list, tuple))
-    nulls = list(null_mapping) if several else [] if null_mapping is None else [null_mapping]
-    if mapping is None:
-        for what, given in (("methods are those of a mapping", methods is not None),
-                            ("null_mapping is what a mapping is compared with", bool(nulls))):
-            if given: raise ValueError(f"{what}, and no mapping came. Pass mapping=, such as a fitted Emb2Emb.")
-        return (), [None]
-    if not hasattr(mapping, "transform") or not hasattr(mapping, "methods"):
-        raise TypeError("A mapping has transform(rows, method=...) and methods, as an Emb2Emb does; "
-                        f"{type(mapping).__name__} came.")
-    methods = mapping.methods if methods is None else methods
-    methods = (methods,) if isinstance(methods, str) else tuple(methods)
-    if odd := [m for m in methods if m not in mapping.methods]:
-        raise ValueError(f"The mapping has the methods {', '.join(mapping.methods)}; {odd[0]!r} was "
-                         "asked for.")
-    return methods, [mapping, *nulls]
+def _matrices(maps, d_source, d_target, device=None):
+    "{name: matrix (d_source, d_target)} of `maps`"
+    wanted = (f"The mapping must carry rows of {d_source} numbers (the source's states) "
+              f"to rows of {d_target} (the target's)")
+    order = "Fit it on the unembeddings of these two models, in this order."
+    try: found = {name: np.asarray(m.transform(np.eye(d_source)), dtype=np.float64) for name, m in maps.items()}
+    except ValueError as error: raise ValueError(f"{wanted}; this one says: {error} {order}") from None
+    if odd := [w.shape for w in found.values() if w.shape != (d_source, d_target)]:
+        raise ValueError(f"{wanted}; this one makes {odd[0][1]} of {d_source}. {order}")
+    return {name: torch.as_tensor(w, device=device) for name, w in found.items()}
+
+
+def _mappings(mapping, null_mapping):
+    "The maps by name, and those fitted on shuffled tokens"
+    nulls = null_mapping if isinstance(null_mapping, (list, tuple)) else [null_mapping]
+    nulls = [_named(m) for m in nulls if m is not None]
+    if nulls and mapping is None:
+        raise ValueError("null_mapping is what a mapping is compared with, and no mapping came. "
+                         "Pass mapping=, such as a fitted Emb2Emb.")
+    return _named(mapping), nulls
 
 # %% ../nbs/api/41_hidden.ipynb #cfa3c9ee
 def _ridge(sums, alpha):
@@ -362,9 +360,8 @@ def hidden_alignment(
     source: Any, # what LanguageModel takes: the model whose states are carried
     target: Any, # likewise: the model to whose states they are carried
     texts: Sequence | None = None, # what both read, 10 or more; `PASSAGES` where None
-    mapping: Any = None, # a map from source to target with `transform(rows, method=...)` and `methods`, such as an `Emb2Emb` fitted on unembeddings
-    methods: Any = None, # which of its methods; all where None
-    null_mapping: Any = None, # the same kind of map, or a list of them, fitted on shuffled tokens
+    mapping: Any = None, # a map from source to target with `transform(rows)`, such as an `Emb2Emb`, or {name: map}, such as `fit_methods` gives
+    null_mapping: Any = None, # the same, or a list of such, fitted on shuffled tokens
     layers: Any = None, # pairs (layer of the source, layer of the target); -1 stands for the embeddings; these and `layer_pairs` where None
     norms: Any = ("before", "after"), # states as they are, or after the models' final norms
     folds: int = 5, # parts of the texts; each is measured with what was found on the others
@@ -376,7 +373,7 @@ def hidden_alignment(
     progress: bool = True, # whether to show a bar
 ) -> HiddenAlignment: # numbers by layer, a chart, and words
     "How well maps fitted on unembeddings carry hidden states, layer by layer, beside maps fitted on states and chance; ValueError or TypeError before any model runs"
-    methods, mappings = _check_mappings(mapping, methods, null_mapping)
+    maps, nulls = _mappings(mapping, null_mapping)
     norms = (norms,) if isinstance(norms, str) else tuple(norms)
     if not norms or set(norms) - {"before", "after"}:
         raise ValueError("norms are 'before' and 'after' the final norm, or one of them; "
@@ -384,7 +381,7 @@ def hidden_alignment(
     sides = LanguageModel.of(source), LanguageModel.of(target)
     ends, pairs = [m.final_norm for m in sides], _check_layers(layers, *(m.n_layers for m in sides))
     widths = [len(e.gain) for e in ends]
-    matrices, *nulls = [_method_matrices(m, methods, *widths, device) for m in mappings]
+    matrices, *nulls = [_matrices(m, *widths, device) for m in (maps, *nulls)]
     reading = _pair_texts(PASSAGES if texts is None else texts, [m.tokenizer for m in sides])
     for side, model, ids in zip(("source", "target"), sides, reading.ids):
         model.check_fit(ids, f"For the {side}, text")
@@ -395,7 +392,7 @@ def hidden_alignment(
     frame = _by_layers(sides, reading, pairs, fold, norms, ends, (matrices, nulls, alphas, device),
                        block_size, batch_size, progress)
     return HiddenAlignment(sides[0].name, sides[1].name, n_texts, len(reading.text),
-                           *reading.lengths, tuple(pairs), methods, frame)
+                           *reading.lengths, tuple(pairs), tuple(maps), frame)
 
 
 def _by_layers(sides, reading, pairs, fold, norms, ends, how, block_size, batch_size, progress):
