@@ -8,7 +8,7 @@ __all__ = ['as_written', 'log', 'OBJECTIONS', 'lock_of', 'for_use', 'states_of',
            'check_size', 'at_once', 'run_until', 'read_rows', 'allowed', 'agree', 'rows_of_pairs', 'mean_difference',
            'no_cache', 'Addition', 'stacked', 'Plan', 'choose_plan', 'sweep', 'Question', 'log_odds', 'text_costs']
 
-# %% ../nbs/api/22_forwards.ipynb #704bd1c6
+# %% ../nbs/api/22_forwards.ipynb #89322c29
 import inspect
 import logging
 import re
@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-# %% ../nbs/api/22_forwards.ipynb #4f9093fa
+# %% ../nbs/api/22_forwards.ipynb #2478cc26
 _LOCKS: WeakKeyDictionary = WeakKeyDictionary()
 _GUARD = threading.Lock()
 
@@ -73,7 +73,7 @@ def for_use(
         finally:
             for m in training: m.training = True
 
-# %% ../nbs/api/22_forwards.ipynb #b6ee8ae4
+# %% ../nbs/api/22_forwards.ipynb #374aee3f
 def states_of(
     output: Any, # what a layer puts out
 ) -> torch.Tensor: # (batch, position, width)
@@ -91,11 +91,11 @@ def with_states(output: Any, states: torch.Tensor) -> Any:
     if not isinstance(output, (tuple, list)): return states
     return type(output)([states, *output[1:]])
 
-# %% ../nbs/api/22_forwards.ipynb #c1a47ed9
+# %% ../nbs/api/22_forwards.ipynb #8ebbd781
 @contextmanager
 def hooked(
     modules: Mapping[int, nn.Module], # layer -> module
-    hook: Callable, # called with layer and output when a module has run; returns the new output, or None
+    hook: Callable, # called with layer and output; returns the new output, or None
     first: bool = False, # whether it comes before the hooks that are there
 ) -> Iterator[None]:
     "While open, `hook` is called with what each of `modules` puts out"
@@ -105,7 +105,7 @@ def hooked(
             stack.callback(module.register_forward_hook(call, prepend=first).remove)
         yield
 
-# %% ../nbs/api/22_forwards.ipynb #36504efa
+# %% ../nbs/api/22_forwards.ipynb #cd712063
 _MLP = re.compile(r"(^|_)(mlp|ffn|ff|moe)($|_)|feed_?forward|^fc2$")
 
 def part_of(
@@ -126,7 +126,7 @@ def part_of(
         raise ValueError(f"hook is 'layer', 'mlp', or the name of a part of a layer; {hook!r} "
                          f"came, and the parts of a {kind} are {', '.join(children)}.") from None
 
-# %% ../nbs/api/22_forwards.ipynb #b613340f
+# %% ../nbs/api/22_forwards.ipynb #8cad6dc2
 def per_row(
     delta: torch.Tensor, # (width,) or (batch, width)
     states: torch.Tensor, # (batch, position, width)
@@ -148,7 +148,7 @@ def adding(
     model: nn.Module, # the whole model, whose lock is held meanwhile
     modules: Mapping[int, nn.Module], # layer -> the module to whose output is added
     deltas: Mapping[int, Any], # layer -> (width,), or (batch, width) for a vector of each row's own
-    first: Callable | None = None, # of how many positions are at hand, which is the first to add to; 0 where None
+    first: Callable | None = None, # number of positions -> the first to add to; 0 where None
 ) -> Iterator[None]:
     "While open, `deltas` are added to what `modules` put out; ValueError if they cannot be"
     ready = {layer: torch.as_tensor(delta) for layer, delta in deltas.items()}
@@ -173,7 +173,7 @@ def adding(
     added = {layer: modules[layer] for layer, delta in ready.items() if delta.any()}
     with lock_of(model), as_written, hooked(added, add, first=True): yield
 
-# %% ../nbs/api/22_forwards.ipynb #866716cb
+# %% ../nbs/api/22_forwards.ipynb #b978a223
 class Prompt:
     "How long the prompt is, and how many positions there were before the layers run"
     def __init__(self): self.length, self.runs, self.cached = None, 0, None
@@ -184,7 +184,7 @@ class Prompt:
         "Look at the `cache` before the layers add to it"
         self.runs += 1
         try: self.cached = int(cache.get_seq_length())
-        except (AttributeError, ValueError): self.cached = None  # no cache, or one without attention
+        except (AttributeError, ValueError): self.cached = None  # none, or one without attention
 
     def first(self, n: int) -> int:
         "Which of the `n` positions at hand is the first that was generated; `n` if none is"
@@ -193,7 +193,7 @@ class Prompt:
         if before is None: before = 0 if self.runs == 1 or n > self.length else self.length
         return min(max(self.length - before, 0), n)
 
-# %% ../nbs/api/22_forwards.ipynb #1ba7f91d
+# %% ../nbs/api/22_forwards.ipynb #f9bbe3f6
 class _Listener:
     "`generate` of a model, which tells `prompts` how long the prompt is"
     def __init__(self, model):
@@ -231,7 +231,7 @@ def listening(
             if listener.own is not None: model.generate = listener.own
             else: del model.generate
 
-# %% ../nbs/api/22_forwards.ipynb #efdbbe12
+# %% ../nbs/api/22_forwards.ipynb #2ab03ae3
 class Text(NamedTuple):
     "Tokens, and the positions that are wanted"
     ids: Sequence[int]
@@ -245,7 +245,7 @@ class Row(NamedTuple):
     of: list # which text each token is of, from 1; 0 for what they begin with
     wanted: list # places in the row
 
-# %% ../nbs/api/22_forwards.ipynb #ec7e17b9
+# %% ../nbs/api/22_forwards.ipynb #4569d466
 def as_row(
     texts: Sequence[Text], # one text, or several that begin alike
 ) -> Row:
@@ -290,7 +290,7 @@ def pack(
     mask = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
     return dict(input_ids=ids, position_ids=positions, attention_mask=mask), tuple(where.T)
 
-# %% ../nbs/api/22_forwards.ipynb #24bcbadc
+# %% ../nbs/api/22_forwards.ipynb #71e4fd5f
 def pad(
     rows: Sequence[Sequence[int]], # token ids of each text
     device: torch.device,
@@ -302,7 +302,7 @@ def pad(
     return dict(input_ids=torch.tensor(ids, device=device),
                 attention_mask=torch.tensor(mask, device=device))
 
-# %% ../nbs/api/22_forwards.ipynb #7f3eae1c
+# %% ../nbs/api/22_forwards.ipynb #afce30f8
 def batches(
     lengths: Sequence[int], # of each row
     size: int | None, # how many rows go together
@@ -328,7 +328,7 @@ def at_once(model: nn.Module, here: int = 256, elsewhere: int = 16384) -> int:
     "How many tokens `model` reads at a time: `here` on a processor, `elsewhere` on an accelerator"
     return here if device_of(model).type == "cpu" else elsewhere
 
-# %% ../nbs/api/22_forwards.ipynb #de83c6d5
+# %% ../nbs/api/22_forwards.ipynb #a2c8cd6f
 class _Enough(Exception): "Raised to leave a forward in the middle"
 
 
@@ -338,7 +338,7 @@ def run_until(
     modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
     see: Callable, # called with layer and hidden states (batch, position, width)
 ):
-    "Run `model` on `inputs`, up to the last of `modules`; ValueError if states and tokens do not match"
+    "Run `model` up to the last of `modules`; ValueError if states and tokens do not match"
     body = getattr(model, "base_model", None)  # what is below the head
     if not isinstance(body, nn.Module): body = model
     unseen, shape = set(modules), inputs["input_ids"].shape
@@ -368,12 +368,12 @@ def read_rows(
     if "attention_mask" not in inputs: inputs = pad([t.ids for (t,) in rows], device_of(model))
     run_until(model, inputs, modules, lambda layer, states: see(layer, states[where].float().cpu()))
 
-# %% ../nbs/api/22_forwards.ipynb #45199af8
+# %% ../nbs/api/22_forwards.ipynb #47439b5e
 log = logging.getLogger("embgeom")
 OBJECTIONS = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
 def allowed(
-    check: Callable[[], bool], # tries something on the model, and says whether the numbers are right
+    check: Callable[[], bool], # tries something, and says whether the numbers are right
     what: str, # what is tried, in words
 ) -> bool: # False too where the model objects
     "Whether a model allows what `check` tries; out of memory is raised"
@@ -391,13 +391,13 @@ def agree(found: torch.Tensor, plain: torch.Tensor, dtype: torch.dtype) -> bool:
     most = torch.finfo(dtype).eps**.5/2*plain.abs().max()
     return bool((found - plain.to(found)).abs().max() <= most)  # False where there is a NaN
 
-# %% ../nbs/api/22_forwards.ipynb #83632acc
+# %% ../nbs/api/22_forwards.ipynb #44b3273b
 def rows_of_pairs(
     model: nn.Module, # what is to read them
-    texts: Sequence[Text], # two that belong together, then the next two; one position of each is wanted
+    texts: Sequence[Text], # two that belong together, then the next two; one position of each
     modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
 ) -> list: # rows of one text or of two
-    "Two and two texts in one row if that saves a quarter of the tokens and `model` allows it, or each in its own"
+    "Two texts in a row if that saves a quarter of the tokens and `model` allows it, or one"
     alone = [(text,) for text in texts]
     # what comes after the wanted position is not seen by it
     cut = [Text(t.ids[:t.wanted[0] + 1], t.wanted) for t in texts]
@@ -409,7 +409,7 @@ def rows_of_pairs(
     def same_states():
         found: list = [{}, {}]
         for rows, kept in zip(([joined[i]], alone[2*i:2*i + 2]), found):
-            read_rows(model, rows, modules, lambda layer, states, kept=kept: kept.update({layer: states}))
+            read_rows(model, rows, modules, kept.__setitem__)
         dtype = model.get_input_embeddings().weight.dtype
         return all(agree(found[0][layer], plain, dtype) for layer, plain in found[1].items())
 
@@ -428,7 +428,8 @@ def mean_difference(
     size = batch_size and max(1, batch_size // n)
     parts = batches([len(as_row(r).ids) for r in rows], size, at_once(model))
     for batch in tqdm(parts, desc="Reading", leave=False, disable=not progress or len(parts) == 1):
-        sign = torch.tensor([(-1.)**(n*i + k) for i in batch for k in range(n)], dtype=torch.float64)
+        signs = [(-1.)**(n*i + k) for i in batch for k in range(n)]
+        sign = torch.tensor(signs, dtype=torch.float64)
 
         def add(layer, states):
             zero = torch.zeros(states.shape[1], dtype=torch.float64)
@@ -437,7 +438,7 @@ def mean_difference(
         read_rows(model, [rows[i] for i in batch], modules, add)
     return {layer: (total[layer]*2/(n*len(rows))).numpy() for layer in modules}
 
-# %% ../nbs/api/22_forwards.ipynb #5fef2512
+# %% ../nbs/api/22_forwards.ipynb #d3a07a76
 @contextmanager
 def _replaced(modules, forwards):
     "`modules` with other `forwards`, while the context is open"
@@ -453,9 +454,10 @@ def _replaced(modules, forwards):
 
 def no_cache(model: nn.Module) -> dict:
     "The argument that spares `model` its cache, if it has one"
-    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    takes = "use_cache" in inspect.signature(model.forward).parameters
+    return {"use_cache": False} if takes else {}
 
-# %% ../nbs/api/22_forwards.ipynb #8c408283
+# %% ../nbs/api/22_forwards.ipynb #de036170
 def _run_below(model, layers, inputs):
     "The states after `layers`, the lower ones of `model`, and the form of what each puts out"
     outputs = {}
@@ -481,7 +483,7 @@ def _skipping(layers, below, times):
         return give
     return _replaced(layers, [forward(layer, form) for layer, form in zip(layers, forms)])
 
-# %% ../nbs/api/22_forwards.ipynb #98808b45
+# %% ../nbs/api/22_forwards.ipynb #7e6f66c0
 @contextmanager
 def _narrow_head(head, rows, positions, columns):
     "A context in which `head` gives logits at some `positions` only, and of the tokens `columns`"
@@ -509,12 +511,12 @@ def _narrow_mlp(layer, rows, positions):
         return with_states(output, torch.zeros_like(states).index_put(at, states_of(output)[0]))
     return _replaced([mlp], [narrow])
 
-# %% ../nbs/api/22_forwards.ipynb #e9c38474
+# %% ../nbs/api/22_forwards.ipynb #5561f119
 class Addition(NamedTuple):
     "One way of steering"
     directions: Mapping[int, np.ndarray] # layer -> (width,)
     multiplier: float = 1. # how much of them is added
-    hook: str = "layer" # to what: a layer's output, its MLP's ("mlp"), or that of a part of it by name
+    hook: str = "layer" # to what: a layer's output, its MLP's ("mlp"), or that of a part by name
 
     @property
     def place(self): return tuple(self.directions), self.hook
@@ -533,14 +535,14 @@ def _chunks(additions, size):
     for i, addition in enumerate(additions): groups.setdefault(addition.place, []).append(i)
     return [g[i:i + size] for g in groups.values() for i in range(0, len(g), size)]
 
-# %% ../nbs/api/22_forwards.ipynb #4a227efd
+# %% ../nbs/api/22_forwards.ipynb #fb5837bc
 @dataclass(frozen=True)
 class Plan:
     "How the logits of a model are computed"
     model: nn.Module
     layers: Sequence[nn.Module]
     start: int = 0 # layers below this one run once for all ways of steering
-    narrow: bool = False # whether texts of different lengths go together, and the head sees wanted positions only
+    narrow: bool = False # whether texts of all lengths go together, and the head sees few positions
     joined: bool = False # whether texts that begin alike are one row
     few: bool = False # whether the last MLP sees wanted positions only
 
@@ -579,14 +581,15 @@ class Plan:
                 stack.enter_context(_narrow_head(head, rows, positions, columns))
             repeated = {k: v.repeat(ways, *[1]*(v.ndim - 1)) for k, v in inputs.items()}
             found = self.model(**repeated, **no_cache(self.model)).logits
-        found = found[0] if self.narrow else found[rows.to(found.device), positions.to(found.device)]
+        at = rows.to(found.device), positions.to(found.device)
+        found = found[0] if self.narrow else found[at]
         if columns is not None and found.shape[-1] != len(columns):
             found = found[:, columns.to(found.device)]
         return found.float().reshape(ways, len(where[0]), -1)
 
-# %% ../nbs/api/22_forwards.ipynb #91fd7b91
+# %% ../nbs/api/22_forwards.ipynb #a949513f
 def _same_logits(plan, rows, addition):
-    "Whether `plan` gives for `rows` what plain forwards give, not steered and steered by `addition`"
+    "Whether `plan` gives what plain forwards give, not steered and steered by `addition`"
     model, inputs, where = plan.model, *pack(rows, plan.model)
     below = plan.below(inputs)
     for additions in [(), (addition,)] if addition else [()]:
@@ -610,7 +613,7 @@ def choose_plan(
     rows: Sequence[Sequence[Text]], # texts that may share a row
     additions: Sequence[Addition], # all ways of steering
 ) -> tuple: # the Plan, and the rows as it takes them
-    "The quickest plan that gives for `rows` of texts what plain forwards give; ValueError for a model without a head"
+    "The quickest plan that gives what plain forwards give; ValueError for a model without a head"
     if model.get_output_embeddings() is None:
         raise ValueError(f"{type(model).__name__} has no head. Load the model with it: "
                          "AutoModelForCausalLM.")
@@ -633,7 +636,7 @@ def choose_plan(
     log.info("%s: %s", type(model).__name__, plan)
     return plan, taken
 
-# %% ../nbs/api/22_forwards.ipynb #ad8cbc36
+# %% ../nbs/api/22_forwards.ipynb #822ae00e
 def sweep(
     plan: Plan, # how
     rows: Sequence[Sequence[Text]], # the texts of each row
@@ -642,8 +645,8 @@ def sweep(
     batch_size: int | None = None, # texts at a time; as many as fit well where None
     most: int = 2**20, # tokens at a time, at most
     progress: bool = False, # whether to show a bar
-) -> Iterator[tuple]: # numbers of rows, numbers of additions (none: not steered), logits (ways, positions, tokens)
-    "Logits at the wanted positions of `rows`, batch by batch: not steered, then by each of `additions`"
+) -> Iterator[tuple]: # numbers of rows, of additions, logits (ways, positions, tokens)
+    "Logits at the wanted positions of `rows`, by batches: not steered, then by each of `additions`"
     tokens = min(most, at_once(plan.model, here=512))
     lengths = [len(as_row(texts).ids) for texts in rows]
     parts = batches(lengths, batch_size if plan.narrow else 1, tokens)
@@ -653,9 +656,10 @@ def sweep(
         yield batch, [], plan.logits(inputs, where, below, columns=some)
         size = max(1, (batch_size or tokens // inputs["input_ids"].shape[1]) // len(batch))
         for chunk in _chunks(additions, size):
-            yield batch, chunk, plan.logits(inputs, where, below, [additions[i] for i in chunk], some)
+            ways = [additions[i] for i in chunk]
+            yield batch, chunk, plan.logits(inputs, where, below, ways, some)
 
-# %% ../nbs/api/22_forwards.ipynb #d3ec94a0
+# %% ../nbs/api/22_forwards.ipynb #93860230
 class Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
     item: int # which item it belongs to; questions of one item may share a row
@@ -665,7 +669,7 @@ class Question(NamedTuple):
 
 
 def _odds(logits, questions, columns):
-    "Log-odds (ways, questions) of positive against negative tokens, from `logits` of the tokens `columns`"
+    "Log-odds (ways, questions) of positive against negative tokens, from `logits` of `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
     def side(sets):
         longest = max(map(len, sets))
@@ -684,7 +688,7 @@ def log_odds(
     additions: Sequence[Addition] = (), # ways of steering
     batch_size: int | None = None, # texts at a time; as many as fit well where None
     progress: bool = False, # whether to show a bar
-) -> tuple: # log-odds (1 + ways, questions), not steered and by each of `additions`; and how, in words
+) -> tuple: # log-odds (1 + ways, questions), the first not steered; and how, in words
     "Log-odds of the positive against the negative tokens of each question"
     rows = [tuple(Text(q.ids, [len(q.ids) - 1]) for q in group)
             for _, group in groupby(questions, lambda q: q.item)]
@@ -696,13 +700,14 @@ def log_odds(
         def columns(batch):
             sets = [(*questions[q].positive, *questions[q].negative) for q in numbers(batch)]
             return torch.tensor(sorted({t for s in sets for t in s}))
-        for batch, chunk, logits in sweep(plan, rows, additions, columns, batch_size, progress=progress):
+        for batch, chunk, logits in sweep(plan, rows, additions, columns, batch_size,
+                                          progress=progress):
             asked = [questions[q] for q in numbers(batch)]
             ways = [1 + i for i in chunk] or [0]
             odds[np.ix_(ways, numbers(batch))] = _odds(logits, asked, columns(batch))
     return odds, str(plan)
 
-# %% ../nbs/api/22_forwards.ipynb #544704ec
+# %% ../nbs/api/22_forwards.ipynb #67899c22
 def text_costs(
     model: nn.Module, # with its head
     layers: Sequence[nn.Module], # its layers

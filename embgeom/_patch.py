@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['patch']
 
-# %% ../nbs/api/00_patch.ipynb #7dd9775a
+# %% ../nbs/api/00_patch.ipynb #90ac6179
 from typing import Any
 
-# %% ../nbs/api/00_patch.ipynb #fa5bcd67
+# %% ../nbs/api/00_patch.ipynb #5f07c149
 def patch(
-    member: Any, # a function, or a property or classmethod made of one; its first parameter is annotated with the class
+    member: Any, # a function, property or classmethod, whose first parameter says the class
 ) -> Any: # what else is called so in the module, since the method is not to hide it
     "Make `member` a member of the class that its first parameter is annotated with"
     function = getattr(member, "fget", None) or getattr(member, "__func__", member)

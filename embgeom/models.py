@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEUTRAL_TEXTS', 'find_layers', 'LanguageModel', 'is_chat', 'places', 'text_lines', 'FinalNorm']
 
-# %% ../nbs/api/23_models.ipynb #bec967e0
+# %% ../nbs/api/23_models.ipynb #bd9e0e31
 import json
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,17 +30,17 @@ from transformers.utils import logging
 from . import pocket
 from ._formats import foreign_format
 from ._forwards import (
-    adding as add_to_modules, at_once, batches, check_size, device_of, for_use, hooked, listening, pad,
-    part_of, run_until, states_of)
+    adding as add_to_modules, at_once, batches, check_size, device_of, for_use, hooked,
+    listening, pad, part_of, run_until, states_of)
 from ._hub import is_reachable, whole_file
 from ._patch import patch
 from .loading import load_space
 from .results import Result
 from .spaces import EmbeddingSpace
 
-# %% ../nbs/api/23_models.ipynb #4f29bec5
+# %% ../nbs/api/23_models.ipynb #f5b635b7
 def _lists(module, name=""):
-    "name -> list of modules, of those in `module` that are in no other and whose members have parts"
+    "name -> list of modules in `module`, of those in no other list and whose members have parts"
     if isinstance(module, nn.ModuleList):
         return {name: module} if len(module) and any(True for _ in module[0].children()) else {}
     found = {}
@@ -53,7 +53,7 @@ def find_layers(
     model: nn.Module, # a loaded model
     name: str | None = None, # of the list of layers in it, e.g. "transformer.h"; found where None
 ) -> nn.ModuleList: # one module a layer, first to last
-    "The layers of `model`: the list of modules with most parameters, unless `name` says which; ValueError if it is not clear"
+    "The list of modules with most parameters, or the one at `name`; ValueError if it is not clear"
     def refusal(why):
         lists = ", ".join(f"{n!r} ({len(l)} of {type(l[0]).__name__})"
                           for n, l in list(_lists(model).items())[:8]) or "none"
@@ -75,14 +75,14 @@ def find_layers(
         raise refusal("could be in more than one list")
     return lists[0]
 
-# %% ../nbs/api/23_models.ipynb #da14df62
+# %% ../nbs/api/23_models.ipynb #59e78b59
 @contextmanager
 def _without_bars():
-    "No progress bars of `transformers` while the context is open: reading a local file takes no time"
+    "No bars and warnings of `transformers` for a while: what matters is raised"
     shown, hub_shows = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     verbosity = transformers.logging.get_verbosity()
     if shown: logging.disable_progress_bar()
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # what matters is raised
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     try: yield
     finally:
         transformers.logging.set_verbosity(verbosity)
@@ -91,7 +91,7 @@ def _without_bars():
 
 
 def _check_weights(model, report, name):
-    "Refuse a model with weights that are not in its checkpoint, by the loading `report` of transformers"
+    "Refuse a model whose checkpoint lacks weights, by the loading `report` of transformers"
     config, kind = model.config, type(model).__name__
     encoder = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if encoder and not config.is_encoder_decoder and not getattr(config, "is_decoder", False):
@@ -101,14 +101,15 @@ def _check_weights(model, report, name):
     odd = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if odd:
         raise ValueError(f"{name} lacks {len(odd)} of the weights of a {kind}, such as {odd[0]}: "
-                         "transformers would make them up at random. Give a checkpoint of a causal "
-                         "language model with its head; embeddings alone can be read by load_space.")
+                         "transformers would make them up at random. Give a checkpoint of a "
+                         "causal language model with its head; embeddings alone can be read by "
+                         "load_space.")
 
-# %% ../nbs/api/23_models.ipynb #dbe562cf
+# %% ../nbs/api/23_models.ipynb #e4d167c4
 _WANTED = (f"Wanted is one of {', '.join(pocket.NAMES)}, a folder with config.json, weights and "
            "tokenizer, a GGUF file, or a model on the hub.")
 
-def _place_of(model: str | Path) -> tuple: # a folder or name on the hub, and the GGUF file in it, if it is one
+def _place_of(model: str | Path) -> tuple: # a folder or name on the hub, a GGUF file in it or None
     "Where the model called `model` is; ValueError or FileNotFoundError where it cannot be one"
     if model in pocket.NAMES and not Path(model).exists(): return str(pocket.path(model)), None
     path = Path(model).expanduser()
@@ -131,7 +132,7 @@ def _place_of(model: str | Path) -> tuple: # a folder or name on the hub, and th
 
 
 def _options(place: str, file: str | None, revision, token) -> dict:
-    "What `from_pretrained` is told of a model at `place`; errors of the hub are raised here, in words"
+    "What `from_pretrained` is told of a model at `place`; the hub's errors come here, in words"
     options: dict = dict(trust_remote_code=False) | (dict(gguf_file=file) if file else {})
     if Path(place).exists(): return options
     offline = not is_reachable()
@@ -166,7 +167,7 @@ def _load(model, revision, token, dtype, device_map) -> tuple: # model, tokenize
                              f"tokenizer: {said[:300]} {_WANTED}") from None
     return loaded.eval(), tokenizer, name
 
-# %% ../nbs/api/23_models.ipynb #da55fdd2
+# %% ../nbs/api/23_models.ipynb #e80e899b
 _TOKENIZERS: WeakKeyDictionary = WeakKeyDictionary() # of loaded models that came without one
 
 
@@ -183,7 +184,7 @@ class LanguageModel:
         dtype: Any = None, # "float32", "bfloat16", ...; as in the file where None
         device_map: Any = None, # where to load it to, as in transformers
     ):
-        "Load `model` where it is not loaded; TypeError, ValueError or an error of the hub if it is none"
+        "Load `model` if it is not; TypeError, ValueError or the hub's errors if it is none"
         if isinstance(model, tuple) and len(model) == 2: model, tokenizer = model
         if isinstance(model, LanguageModel):
             given = model
@@ -243,7 +244,7 @@ class LanguageModel:
         kind, shape = type(self.model).__name__, f"{self.n_layers} layers, {self.dim} dimensions"
         return f"LanguageModel {self.name} ({kind}, {shape})"
 
-# %% ../nbs/api/23_models.ipynb #802a3665
+# %% ../nbs/api/23_models.ipynb #5859e33d
 @patch
 @property
 def tokenizer(self: LanguageModel) -> Any:
@@ -259,11 +260,11 @@ def tokenizer(self: LanguageModel) -> Any:
         _TOKENIZERS[self.model] = self._tokenizer
     return self._tokenizer
 
-# %% ../nbs/api/23_models.ipynb #63bf9a5b
+# %% ../nbs/api/23_models.ipynb #4f51c8dd
 @patch
 def modules(self: LanguageModel,
     layers: Any = None, # a layer, or several, counted from 0; all where None
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part of it by name
+    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
 ) -> dict: # layer -> module
     "The modules whose output is read or added to; ValueError for layers that there are not"
     n = self.n_layers
@@ -276,15 +277,15 @@ def modules(self: LanguageModel,
                          "came.")
     return {layer: part_of(self.layers[layer], hook) for layer in sorted({*map(int, layers)})}
 
-# %% ../nbs/api/23_models.ipynb #e45a5e67
+# %% ../nbs/api/23_models.ipynb #073d541f
 @patch
 @contextmanager
 def adding(self: LanguageModel,
     deltas: Mapping, # layer -> tensor (width,), or (batch, width) for a vector of each row's own
     positions: str = "all", # "all", or "generated": only the tokens after the prompt
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part of it by name
+    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
 ) -> Iterator["LanguageModel"]: # the model is as before when it closes
-    "Add `deltas` to the hidden states while the context is open, which holds the model for this thread"
+    "Add `deltas` to the hidden states while open; the model is this thread's meanwhile"
     if positions not in ("all", "generated"):
         raise ValueError(f"positions is 'all' or 'generated'; {positions!r} came.")
     modules = self.modules(list(deltas), hook)
@@ -298,10 +299,11 @@ def adding(self: LanguageModel,
         stack.enter_context(add_to_modules(self.model, modules, deltas, first))
         yield self
 
-# %% ../nbs/api/23_models.ipynb #ab911795
+# %% ../nbs/api/23_models.ipynb #ea557c2d
 def is_chat(text: Any) -> bool:
     "Whether `text` is a list of messages"
-    return isinstance(text, (list, tuple)) and len(text) > 0 and all(isinstance(m, Mapping) for m in text)
+    if not isinstance(text, (list, tuple)) or not text: return False
+    return all(isinstance(message, Mapping) for message in text)
 
 
 @patch
@@ -315,8 +317,9 @@ def ids(self: LanguageModel,
         raise ValueError(f"{type(self.tokenizer).__name__} has no chat template and cannot read "
                          "messages. Pass strings, or the tokenizer of a chat model.")
     answered = text[-1]["role"] == "assistant"
-    return self.tokenizer.apply_chat_template(list(text), return_dict=False, continue_final_message=answered,
-                                              add_generation_prompt=not answered)
+    return self.tokenizer.apply_chat_template(
+        list(text), return_dict=False, continue_final_message=answered,
+        add_generation_prompt=not answered)
 
 
 @patch
@@ -351,7 +354,7 @@ def read(self: LanguageModel,
     self.check_fit(rows)
     return rows
 
-# %% ../nbs/api/23_models.ipynb #05e9d4f8
+# %% ../nbs/api/23_models.ipynb #3bd1dab1
 def places(
     positions: Any, # a number or several, from the end where negative; all where None
     n: int, # how many tokens the text has
@@ -360,7 +363,8 @@ def places(
     "`positions` in a text; TypeError or ValueError if it has no such"
     if not n: raise ValueError(f"Text {which} is empty.")
     wanted = np.arange(n) if positions is None else np.atleast_1d(positions)
-    if wanted.dtype.kind not in "iu": raise TypeError(f"Positions are whole numbers; {positions!r} came.")
+    if wanted.dtype.kind not in "iu":
+        raise TypeError(f"Positions are whole numbers; {positions!r} came.")
     if ((wanted < -n) | (wanted >= n)).any():
         raise ValueError(f"Text {which} has {n} tokens, and position {positions} was asked for. "
                          "Take another position, or leave the text out.")
@@ -371,17 +375,18 @@ def places(
 def hidden_states(self: LanguageModel,
     texts: Sequence, # strings, chats (lists of messages), or lists of token ids
     layers: Any = None, # a layer, or several, counted from 0; all where None
-    positions: Any = None, # which tokens of each text: a number or several, from the end where negative; all where None
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part of it by name
+    positions: Any = None, # tokens of each text, from the end where negative; all where None
+    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
     batch_size: int = 8, # texts at a time
     progress: bool = False, # whether to show a bar
 ) -> Iterator[dict]: # for each text in turn: layer -> array (positions, width), float32
-    "What the layers put out while the model reads `texts`; ValueError for texts or layers that do not fit"
+    "What the layers put out while the model reads `texts`; ValueError for what does not fit"
     check_size(batch_size)
     modules, rows = self.modules(layers, hook), self.read(texts)
     wanted = [places(positions, len(row), i) for i, row in enumerate(rows)]
     starts = range(0, len(rows), batch_size)
-    for start in tqdm(starts, desc="Reading", leave=False, disable=not progress or len(starts) == 1):
+    silent = not progress or len(starts) == 1
+    for start in tqdm(starts, desc="Reading", leave=False, disable=silent):
         part, kept = slice(start, start + batch_size), {}
 
         def keep(layer, states):
@@ -390,7 +395,7 @@ def hidden_states(self: LanguageModel,
         run_until(self.model, pad(rows[part], self.device), modules, keep)
         for i in range(len(rows[part])): yield {layer: kept[layer][i] for layer in modules}
 
-# %% ../nbs/api/23_models.ipynb #3406b6b3
+# %% ../nbs/api/23_models.ipynb #73996434
 def text_lines(
     name: str, # of a file in the package's folder `texts`
 ) -> tuple: # of strings
@@ -427,16 +432,16 @@ def residual_norms(self: LanguageModel,
         run_until(self.model, inputs, modules, measure)
     return {layer: float(np.median(torch.cat(l).numpy())) for layer, l in lengths.items()}
 
-# %% ../nbs/api/23_models.ipynb #64b71a64
+# %% ../nbs/api/23_models.ipynb #3903b8d6
 @patch
 def logits(self: LanguageModel,
     texts: Sequence, # strings, chats, or lists of token ids
     add: Mapping | None = None, # layer -> vector (width,) to add to the hidden states
-    positions: Any = None, # which tokens of each text: a number or several, from the end where negative; all where None
-    hook: str = "layer", # where it is added: a layer's output, its MLP's ("mlp"), or that of another part
+    positions: Any = None, # tokens of each text, from the end where negative; all where None
+    hook: str = "layer", # where it is added, as in `adding`
     batch_size: int = 8, # texts at a time
 ) -> Iterator[np.ndarray]: # for each text in turn: (positions, vocabulary), float32
-    "The logits of the next token at each position of `texts`, with `add` added; errors as in hidden_states"
+    "The logits of the next token, with `add` added; errors as in hidden_states"
     check_size(batch_size)
     rows = self.read(texts)
     wanted = [places(positions, len(row), i) for i, row in enumerate(rows)]
@@ -450,7 +455,7 @@ def logits(self: LanguageModel,
 @patch
 def generate(self: LanguageModel,
     prompts: Sequence, # strings, chats, or lists of token ids
-    vector: Any = None, # a SteeringVector, or layer -> vector (width,), to add while the model writes
+    vector: Any = None, # a SteeringVector, or layer -> vector (width,), to add meanwhile
     multiplier: float = 1., # how much of it is added
     positions: str = "all", # "all", or "generated": only the tokens after the prompt
     max_new_tokens: int = 24, # how many to write at most
@@ -468,17 +473,17 @@ def generate(self: LanguageModel,
         said.append(self.tokenizer.decode(out[0, len(row):], skip_special_tokens=True))
     return said
 
-# %% ../nbs/api/23_models.ipynb #49ecea5b
+# %% ../nbs/api/23_models.ipynb #a7b5beaf
 @dataclass(frozen=True, eq=False, repr=False)
 class FinalNorm(Result):
     "What stands between the last layer of a model and its head"
     module: nn.Module # an `Identity` where there is no norm
-    gain: np.ndarray # what each coordinate is multiplied by, once they have a mean square of 1 (width,)
+    gain: np.ndarray # what each coordinate is multiplied by, once their mean square is 1 (width,)
     subtracts_mean: bool # whether their mean is taken off first: LayerNorm does, RMSNorm does not
 
 
 def _watch(model):
-    "What the head reads in a text of two tokens; module -> output, in the order of running; and module -> input"
+    "What the head reads in a short text; module -> output, as they run; and module -> input"
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
         raise ValueError(f"{type(model).__name__} has no head. Load the model with it: "
@@ -508,7 +513,7 @@ def _times(x, y):
     same = torch.allclose(x, by*y, rtol=1e-3, atol=1e-5*float(x.abs().max()))
     return by if same else None
 
-# %% ../nbs/api/23_models.ipynb #d4d4fdaf
+# %% ../nbs/api/23_models.ipynb #debf08a2
 def _probe(norm, width, device):
     "The gain of `norm`, and whether it subtracts the mean; ValueError if it is no norm"
     weights, dtype = list(norm.parameters()), torch.float32
@@ -545,9 +550,10 @@ def final_norm(self: LanguageModel) -> FinalNorm:
     norm, by = next(candidates, (None, 1))
     known = norm in inputs and last in outputs and _times(inputs[norm], outputs[last]) is not None
     if not known:
-        what = f"a {type(norm).__name__}" if norm is not None else "something that no module puts out"
-        raise ValueError(f"Between the last layer of {type(self.model).__name__} and its head there "
-                         f"should be a norm and nothing else; the head reads {what}. No gain can "
-                         "be given for that.")
+        what = "something that no module puts out"
+        if norm is not None: what = f"a {type(norm).__name__}"
+        raise ValueError(f"Between the last layer of {type(self.model).__name__} and its head "
+                         f"there should be a norm and nothing else; the head reads {what}. No gain "
+                         "can be given for that.")
     with torch.no_grad(): gain, subtracts = _probe(norm, width, self.device)
     return FinalNorm(norm, (by*gain).astype(np.float32), subtracts)
