@@ -665,6 +665,9 @@ def load_space(
 ) -> EmbeddingSpace: # its `report` says which tensor was read and what was left out
     "The embedding matrix of `model` with the bytes of each row's token; only that one tensor is read"
     _check_request(role, keep)
+    if hasattr(model, "space"):  # a LanguageModel
+        given = dict(tokenizer=tokenizer, name=name, dtype=dtype, keep=keep, tensor=tensor)
+        return model.space(role, **{k: v for k, v in given.items() if v is not None})
     dtype, loaded = _as_dtype(dtype), hasattr(model, "get_input_embeddings")
     source = model if loaded else _checkpoint(model, revision=revision, token=token)
     called = (getattr(model, "name_or_path", "") or type(model).__name__) if loaded else source.name

@@ -237,8 +237,8 @@ class LanguageModel:
         **options: Any, # of load_space
     ) -> EmbeddingSpace:
         "The matrix of embeddings, with the bytes of each row's token"
-        options = {"name": self.name, **options}
-        return load_space(self.model, role, self.tokenizer, **options)
+        given = {"name": self.name, "tokenizer": options.get("tokenizer") or self.tokenizer}
+        return load_space(self.model, role, **{**given, **options})
 
     def __repr__(self):
         kind, shape = type(self.model).__name__, f"{self.n_layers} layers, {self.dim} dimensions"
