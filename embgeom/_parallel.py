@@ -7,6 +7,8 @@ __all__ = ['one_thread', 'row_blocks', 'free_memory', 'rows_that_fit', 'check_fi
 
 # %% ../nbs/api/04_parallel.ipynb #661eed9a
 import re
+import time
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -153,7 +155,12 @@ def _holding(shared):
     "joblib's workers as they are configured; those of a cluster get `shared` once each"
     backend, jobs = get_active_backend()
     if not hasattr(backend, "client"): return nullcontext()
-    return joblib.parallel_config("dask", n_jobs=jobs, client=backend.client, scatter=list(shared), **backend.submit_kwargs)
+    cluster = dict(n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60, **backend.submit_kwargs)
+    for seconds in (1, 2, 4, 8, 0):
+        try: return joblib.parallel_config("dask", scatter=list(shared), **cluster)
+        except (KeyError, OSError):  # what Dask says of a worker that dies while it is sent something
+            if not seconds: raise
+            time.sleep(seconds)
 
 
 def each_block(
@@ -169,6 +176,16 @@ def each_block(
     content = memory and joblib.hash(shared, coerce_mmap=True)
     key = lambda block: memory and joblib.hash((__version__, content, function, block))
     own = {"n_jobs": threads, "backend": "threading"} if joblib.effective_n_jobs(None) == 1 and threads > 1 else {}
-    bar = tqdm(blocks, desc=name, leave=False, disable=not progress or len(blocks) == 1)
-    with _holding(shared), one_thread:
-        return joblib.Parallel(**own)(joblib.delayed(_task)(function, memory, key(b), b, *shared) for b in bar)
+    finished, losses = [], 0
+    with tqdm(total=len(blocks), desc=name, leave=False, disable=not progress or len(blocks) == 1) as bar:
+        while len(finished) < len(blocks):
+            try:
+                with _holding(shared), one_thread:
+                    rest = [joblib.delayed(_task)(function, memory, key(b), b, *shared) for b in blocks[len(finished):]]
+                    for result in joblib.Parallel(return_as="generator", **own)(rest):
+                        finished.append(result)
+                        bar.update()
+            except CancelledError:  # from Dask: all workers that had the matrix died; it is sent again
+                losses += 1
+                if losses == 5: raise
+    return finished
