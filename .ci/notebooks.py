@@ -342,7 +342,7 @@ def main():
     parser.add_argument("command", choices=["run", "check", "badges", "readme"])
     parser.add_argument("paths", nargs="*", metavar="PATH")
     parser.add_argument("--fast", action="store_true", help="run: leave slow cells and their outputs as they are")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.command == "readme":
         return write_readme()
     act = {"run": lambda path: run(path, slow=not args.fast), "check": check, "badges": write_badges}[args.command]

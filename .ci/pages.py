@@ -21,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 600_000  # ms, so that no test fails because the machine is busy
 EMPTY = ("vega@", "vega-lite@", "vega-lib", "jquery", "mathjax")
 PACKAGES = {  # name: version, sha512 of the archive
     "@jupyter-widgets/html-manager": ("1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA=="),
@@ -148,6 +149,7 @@ def opened(path, chromium, **kwargs):
     "The HTML file at `path` in a browser without a network; the errors of its scripts; the addresses it asked for"
     errors, outside = [], []
     page = chromium.new_page(**kwargs)
+    page.set_default_timeout(PATIENCE)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.route("**/*", lambda route: answer(route, outside))
     page.goto(Path(path).resolve().as_uri(), wait_until="load")
@@ -156,25 +158,32 @@ def opened(path, chromium, **kwargs):
 
 
 def wait_for_widgets(page, errors, timeout):
-    "For each widget view that `page` asks for whether it is there, once all are, or an error came, or time is over"
-    for _ in range(timeout * 10):
-        attached = page.evaluate(ATTACHED)
-        if all(attached) or errors:
-            break
-        page.wait_for_timeout(100)
-    return attached
+    "For each widget view that `page` asks for whether it is there, once all are, an error came, or it stands still"
+    return settled(page, errors, timeout, lambda: page.evaluate(ATTACHED), all)
 
 
 def wait_for_charts(page, errors, timeout):
     """For each chart of `page` whether it is drawn, now or when it was last seen, once all that are in sight are,
-    or an error came, or `timeout` seconds are over"""
-    for _ in range(timeout * 10):
-        charts = page.query_selector_all(CHARTS)
-        for chart in charts:
+    an error came, or it stands still"""
+    def look():
+        found = []
+        for chart in page.query_selector_all(CHARTS):
             if chart.is_visible() and chart.evaluate(DRAWN):
                 chart.evaluate("chart => { chart.dataset.drawn = 'yes' }")
-        drawn = [chart.get_attribute("data-drawn") == "yes" for chart in charts]
-        if all(ok for ok, chart in zip(drawn, charts) if chart.is_visible()) or errors:
+            found.append((chart.get_attribute("data-drawn") == "yes", chart.is_visible()))
+        return found
+    found = settled(page, errors, timeout, look, lambda found: all(drawn for drawn, visible in found if visible))
+    return [drawn for drawn, _ in found]
+
+
+def settled(page, errors, timeout, look, done):
+    "What `look` finds once it is `done`, an error came, or nothing in `page` has changed in `timeout` seconds of looking"
+    still, last = 0, None
+    while still < timeout * 10:
+        found = look()
+        if done(found) or errors:
             break
         page.wait_for_timeout(100)
-    return drawn
+        now = found, page.evaluate("document.getElementsByTagName('*').length")
+        still, last = still + 1 if now == last else 0, now
+    return found

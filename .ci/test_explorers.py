@@ -164,18 +164,19 @@ def live(chromium, lab):
     "The notebook in a browser, with all its cells run"
     page = chromium.new_page(viewport={"width": 1200, "height": 1000})
     page.route(lambda url: not url.startswith("http://localhost"), lambda route: pages.answer(route, []))
-    for _ in range(60):  # the server needs a while
+    page.set_default_timeout(pages.PATIENCE)
+    for _ in range(pages.PATIENCE // 500):  # the server needs a while
         try:
             page.goto(lab)
             break
         except Error:
             page.wait_for_timeout(500)
     cells = page.locator(".jp-CodeCell")
-    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
+    page.get_by_text("| Idle").wait_for()  # the kernel is there
     cells.first.locator(".jp-InputPrompt").click()
     for _ in CELLS:
         page.keyboard.press("Shift+Enter")
-    page.locator(EXPLORER).nth(len(NAMES) - 1).wait_for(timeout=60_000)
+    page.locator(EXPLORER).nth(len(NAMES) - 1).wait_for()
     yield page
     page.close()
 
@@ -188,7 +189,9 @@ def picture(explorer):
 def until_changed(explorer, sentence, painted):
     "The sentence and the picture, once both are other ones"
     found = sentence, painted
-    for _ in range(200):
+    idle = 0
+    while idle < 100:  # looks at a kernel that has nothing to do
+        idle += explorer.page.get_by_text("| Idle").count()
         try:
             found = explorer.get_by_role("status").inner_text(), picture(explorer)
         except Error:  # it is being replaced

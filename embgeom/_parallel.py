@@ -158,7 +158,7 @@ def _holding(shared):
     cluster = dict(n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60, **backend.submit_kwargs)
     for seconds in (1, 2, 4, 8, 0):
         try: return joblib.parallel_config("dask", scatter=list(shared), **cluster)
-        except (KeyError, OSError):  # what Dask says of a worker that dies while it is sent something
+        except (KeyError, ValueError, OSError):  # Dask, of a worker that dies while it is sent something
             if not seconds: raise
             time.sleep(seconds)
 
