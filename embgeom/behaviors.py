@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ._files import parse_json
+
 # %% ../nbs/api/11_behaviors.ipynb #9efd336e
 def _texts(value, what):
     "`value` as a tuple of texts that are not empty, or an error that says `what` was wanted"
@@ -158,8 +160,8 @@ def _records(path):
 
 def _parsed(text, path, where):
     "What the JSON `text` holds, or an error that says `where` in `path` it is wrong"
-    try: return json.loads(text)
-    except json.JSONDecodeError as error:
+    try: return parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it.") from None
 
 # %% ../nbs/api/11_behaviors.ipynb #c7a4db22
@@ -169,7 +171,8 @@ def _choices(
     question, # with its choices, as the file has it
 ): # the question alone, and pairs (letter, answer)
     "Take `question` and choices apart"
-    text = re.sub(r"^\s*Question:\s*|\s*Answer:[\s(]*$", "", question)
+    text, _, rest = question.strip().removeprefix("Question:").rpartition("Answer:")
+    if not text or re.search(r"[^\s(]", rest): text = question.strip().removeprefix("Question:")
     stem, said, rest = text.rpartition("Choices:")
     if not said:
         start = next((m.start() for m in _CHOICE.finditer(text)), len(text))
