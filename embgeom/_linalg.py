@@ -406,7 +406,7 @@ from functools import reduce
 # %% ../nbs/api/01_linalg.ipynb #4615cc2d
 @dataclass(frozen=True)
 class Sums:
-    "What linear maps from the rows of A to those of B are made from, in float64; `+` adds those of other rows"
+    "What linear maps from rows of A to rows of B are made from; `+` adds those of other rows"
     n: int # rows
     a: torch.Tensor # column sums of A (d_S,)
     b: torch.Tensor # column sums of B (d_T,)
@@ -423,7 +423,9 @@ class Sums:
         "The same of A - `p` and B - `q`; of the rows less their means where None"
         p, q = (self.a/self.n if p is None else p), (self.b/self.n if q is None else q)
         a, b = self.a - self.n*p, self.b - self.n*q
-        less = lambda XY, x, q, p, y: None if XY is None else XY - torch.outer(x, q) - torch.outer(p, y)
+        def less(XY, x, q, p, y):
+            return None if XY is None else XY - torch.outer(x, q) - torch.outer(p, y)
+
         return Sums(self.n, a, b, self.squares - (self.b + b) @ q, less(self.AB, self.a, q, p, b),
                     less(self.AA, self.a, p, p, a), less(self.BB, self.b, q, q, b))
 
@@ -432,7 +434,7 @@ def row_sums(
     A, # rows (n, d_S), a NumPy array
     B, # rows (n, d_T)
     products=("AB", "AA", "BB"), # which of the products are made
-    rows=(None, None), # numbers of the rows of A and of B to pair (m,), (m,); all, in order, where None
+    rows=(None, None), # numbers of the rows of A and of B to pair (m,), (m,); all where None
     prepare=(None, None), # what is done to a batch of A's and of B's rows first, as float64 tensors
     device=None, # where the arithmetic is done
 ) -> Sums: # on the CPU
@@ -444,20 +446,24 @@ def row_sums(
         return x if change is None else change(x)
 
     widths = dict(zip("AB", (A.shape[1], B.shape[1])))
-    check_fits(8*sum(widths[x]*widths[y] for x, y in products), f"Products of {A.shape[1]:,} and {B.shape[1]:,} columns",
+    check_fits(8*sum(widths[x]*widths[y] for x, y in products),
+               f"Products of {A.shape[1]:,} and {B.shape[1]:,} columns",
                "Columns cannot be cut into batches: use a machine with more memory.")
     total, n = None, len(A if rows[0] is None else rows[0])
     for at in row_blocks(n, max(2048, *widths.values())):
         side = dict(A=batch(0, at), B=batch(1, at))
         if total is None:
-            zero = lambda *names: torch.zeros([widths[x] for x in names], dtype=torch.float64, device=device)
-            total, made = {"a": zero("A"), "b": zero("B"), "squares": zero()}, {xy: zero(*xy) for xy in products}
+            zero = lambda *names: torch.zeros([widths[x] for x in names], dtype=torch.float64,
+                                              device=device)
+            total = {"a": zero("A"), "b": zero("B"), "squares": zero()}
+            made = {xy: zero(*xy) for xy in products}
         for x in "AB": total[x.lower()] += side[x].sum(0)
         total["squares"] += side["B"].flatten() @ side["B"].flatten()
         for (x, y), product in made.items():
             if x != y: product.addmm_(side[x].T, side[y])
             else:  # the upper half alone
-                for i in row_blocks(widths[x], 256): product[i, i.start:].addmm_(side[x][:, i].T, side[x][:, i.start:])
+                for i in row_blocks(widths[x], 256):
+                    product[i, i.start:].addmm_(side[x][:, i].T, side[x][:, i.start:])
     made = {xy: p if xy == "AB" else p.triu() + p.triu(1).T for xy, p in made.items()}
     return Sums(n, **{name: t.cpu() for name, t in (total | made).items()})
 
@@ -476,14 +482,16 @@ def ridge_map(
     AB, # A'B (d_S, d_T)
     alpha, # added to the diagonal
 ) -> torch.Tensor: # T (d_S, d_T)
-    "T = (A'A + alpha I)^-1 A'B, the T that makes |B - AT|^2 + alpha |T|^2 least; a ValueError where rounding would decide it"
+    "The T that makes |B - AT|^2 + alpha |T|^2 least; a ValueError where rounding would decide it"
     AA = AA.clone()
     AA.diagonal().add_(alpha)
     factor, failed = torch.linalg.cholesky_ex(AA)
     if failed or factor.diagonal().min()**2 < _RANGE*AA.diagonal().max():
-        raise ValueError(f"alpha = {alpha:g} is too small for these rows: some of their {len(AA)} dimensions depend on one another, there are fewer "
-                         "tokens than dimensions, or single rows are millions of times as long as the rest. Give a larger alpha, or relative=True, "
-                         "which measures it by the rows' own size; or leave such rows out.")
+        raise ValueError(f"alpha = {alpha:g} is too small for these rows: some of their {len(AA)} "
+                         "dimensions depend on one another, there are fewer tokens than dimensions "
+                         "(or single rows are millions of times as long as the rest). Give a "
+                         "larger alpha, or relative=True, which measures it by the rows' own "
+                         "size; or leave such rows out.")
     return torch.cholesky_solve(AB, factor)
 
 
@@ -493,8 +501,9 @@ def procrustes_map(
     "The rotation T that makes tr(T'A'B) largest; a ValueError where rounding would decide it"
     U, s, V = torch.linalg.svd(AB, full_matrices=False)
     if s[len(s)//20] < _RANGE*s[0]:
-        raise ValueError(f"These rows do not fix a rotation of {len(s)} dimensions: single rows, or one "
-                         "direction of all, are millions of times as long as the rest. Leave them out.")
+        raise ValueError(f"These rows do not fix a rotation of {len(s)} dimensions: single rows, "
+                         "or one direction of all, are millions of times as long as the rest. "
+                         "Leave them out.")
     return U @ V
 
 

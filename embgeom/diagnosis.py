@@ -18,7 +18,8 @@ from sklearn.model_selection import KFold
 
 from ._linalg import all_but_one, row_blocks, row_sums, squared_error
 from ._patch import patch
-from .emb2emb import METHODS, NEEDS, Emb2Emb, isometry_distance, method_matrix, prepared
+from .emb2emb import (
+    METHODS, NEEDS, Emb2Emb, as_floats, isometry_distance, method_matrix, prepared)
 from .plots import escaped, interval_chart
 from .results import Result
 from .spaces import SpacePair
@@ -55,13 +56,13 @@ class _Parts:
         return [method_matrix(method, rest, *fitted) for rest in all_but_one(self.sums)]
 
     def r2(self, maps, sums):
-        "The share of the variance of rows left out, of which the `sums` are given, that `maps` make"
+        "The share of the variance of rows left out, whose `sums` are given, that `maps` make"
         means = [rest.b/rest.n for rest in all_but_one(self.sums)]
         spread = sum(float(s.about(q=mean).squares) for s, mean in zip(sums, means))
         return 1 - sum(map(squared_error, maps, sums))/spread
 
     def by_row(self, maps):
-        "For each row left out: squared error, squared distance from the mean, cosine (n,), (n,), (n,)"
+        "For each row left out: squared error, squared distance from the mean, cosine (3, n)"
         out, prepare = np.empty((3, len(self.rows[0]))), prepared(self.mapping.norms_)
         rests = all_but_one(self.sums)
         for part, M, rest in zip(self.parts, maps, rests):
@@ -75,12 +76,13 @@ class _Parts:
         return out
 
     def logit_correlation(self, method, vectors):
-        "Correlation of what each of `vectors` (m, d_S) does to logits of tokens left out, in source and target (m,)"
+        "How what `vectors` (m, d_S) do to logits of tokens left out goes together in both (m,)"
+        inner = lambda x, gram, y: ((x @ gram.numpy())*y).sum(1)
         both = own = moved = 0.
         for M, sums in zip(self.maps(method), self.sums):
             u, s = vectors @ M.numpy(), sums.about()
-            inner = lambda x, gram, y: ((x @ gram.numpy())*y).sum(1)
-            both, own, moved = both + inner(vectors, s.AB, u), own + inner(vectors, s.AA, vectors), moved + inner(u, s.BB, u)
+            both += inner(vectors, s.AB, u)
+            own, moved = own + inner(vectors, s.AA, vectors), moved + inner(u, s.BB, u)
         return both/np.maximum(np.sqrt(own*moved), 1e-300)
 
 # %% ../nbs/api/43_diagnosis.ipynb #32b21814
@@ -99,23 +101,26 @@ class Diagnosis(Result):
     shuffled_cosine: float # and the cosine of one of them
     isometry: float # distance of T from a scaled isometry, 0 .. 1
     groups: pd.DataFrame # the held-out figures by kind of token
-    vectors: pd.DataFrame | None # layer, depth (a share), method, logit_correlation of each vector to be moved
+    vectors: pd.DataFrame | None # layer, depth (a share), method, logit_correlation of each vector
 
-    def numbers(self): return {k: v for k, v in super().numbers().items() if not isinstance(v, pd.DataFrame)}
+    def numbers(self) -> dict: # name -> value
+        "What a reader wants to see of it"
+        return {k: v for k, v in super().numbers().items() if k not in ("groups", "vectors")}
 
     def to_frame(self) -> pd.DataFrame: return self.groups if self.vectors is None else self.vectors
 
     @property
     def logit_chance(self) -> float:
-        "What correlation of logits chance gives at most: three standard deviations where tokens are paired at random"
+        "Three standard deviations of the correlation of logits where tokens are paired at random"
         return 3/self.n_tokens**.5
 
     @property
     def carries(self) -> bool:
-        "Whether the map does better than maps that know nothing, on rows left out and on the logits"
-        margin = self.shuffled_r2 - self.shuffled_r2_low
+        "Whether it does better than maps that know nothing, on rows left out and on the logits"
+        range_ = self.shuffled_r2 - self.shuffled_r2_low
         logits = self.value("logit_correlation")
-        return self.r2 > self.shuffled_r2 + margin and (logits is None or logits > self.logit_chance)
+        above = logits is None or logits > self.logit_chance
+        return above and self.r2 > self.shuffled_r2 + range_
 
     def value(self,
         name: str, # one of DIAGNOSTICS
@@ -133,8 +138,10 @@ def _as_vectors(vector, width):
     "Layers, depths and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None: return [], [], np.empty((0, width))
     n = getattr(vector, "n_layers", 0)
-    if isinstance(vector, Mapping): layers, rows = list(vector), np.stack([vector[i] for i in vector])
-    else: layers, rows = list(range(len(np.atleast_2d(vector)))), np.atleast_2d(vector)
+    if isinstance(vector, Mapping): layers, rows = list(vector), np.stack([*vector.values()])
+    else:
+        rows = np.atleast_2d(as_floats(vector))
+        layers = list(range(len(rows)))
     return layers, [(i + 1)/n if n else np.nan for i in layers], np.asarray(rows, np.float64)
 
 
@@ -142,11 +149,13 @@ def _by_group(labels, mine, shuffled):
     "Held-out figures of all tokens and of each kind"
     def row(label, m):
         (error, spread, cosine), (lost, _, chance) = mine[:, m], shuffled[:, m]
-        return dict(group=label, n_tokens=int(m.sum()), r2=1 - error.sum()/spread.sum(), cosine=cosine.mean(),
-                    shuffled_r2=1 - lost.sum()/spread.sum(), shuffled_cosine=chance.mean())
+        share = lambda wrong: 1 - wrong.sum()/spread.sum()
+        return dict(group=label, n_tokens=int(m.sum()), r2=share(error), cosine=cosine.mean(),
+                    shuffled_r2=share(lost), shuffled_cosine=chance.mean())
     kinds = sorted(s for s in set(labels) if (labels == s).sum() >= MIN_TOKENS)
     everything = np.ones(len(labels), bool)
-    return pd.DataFrame([row("all", everything), *(row(s, labels == s) for s in kinds if len(kinds) > 1)])
+    if len(kinds) < 2: kinds = []
+    return pd.DataFrame([row("all", everything), *(row(s, labels == s) for s in kinds)])
 
 # %% ../nbs/api/43_diagnosis.ipynb #5dd8d906
 def diagnose(
@@ -162,41 +171,47 @@ def diagnose(
     layers, depths, vectors = _as_vectors(vector, len(mapping.matrix_))
     if len(vectors): mapping.transform(vectors)  # refuses what it could not move
     if (n := len(rows[0])) < 10*MIN_TOKENS:
-        raise ValueError(f"A diagnosis leaves out a fifth of the tokens at a time, and needs {10*MIN_TOKENS} tokens or more; {n} came.")
+        raise ValueError("A diagnosis leaves out a fifth of the tokens at a time, and needs "
+                         f"{10*MIN_TOKENS} tokens or more; {n} came.")
     methods = METHODS if len(vectors) else ("ridge",)
     products = sorted(set().union({"AA"}, *(NEEDS[method] for method in methods)))
     rng = np.random.default_rng(random_state)
     true = _Parts.of(mapping, rows, products, random_state, device)
 
     # rows left out, by the map and by maps that know nothing
-    maps, nulls = true.maps("ridge"), [true.shuffled(rng, device).maps("ridge") for _ in range(N_SHUFFLED)]
+    maps = true.maps("ridge")
+    nulls = [true.shuffled(rng, device).maps("ridge") for _ in range(N_SHUFFLED)]
     shuffled = [true.r2(null, true.sums) for null in nulls]
     pair = A if isinstance(A, SpacePair) else None
     labels = token_groups(pair) if pair else np.full(n, "all", object)
     groups = _by_group(np.asarray(labels), true.by_row(maps), true.by_row(nulls[0]))
 
     # what the vectors do to the logits of tokens left out
-    frame = pd.DataFrame([dict(layer=layer, depth=depth, method=method, logit_correlation=c) for method in methods if layers
-                          for layer, depth, c in zip(layers, depths, true.logit_correlation(method, vectors))])
+    found = {m: true.logit_correlation(m, vectors) for m in methods} if layers else {}
+    frame = pd.concat([pd.DataFrame(dict(layer=layers, depth=depths, method=m, logit_correlation=c))
+                       for m, c in found.items()], ignore_index=True) if layers else None
     whole = sum(true.sums[1:], true.sums[0])
     T = method_matrix("ridge", whole, mapping.alpha_, mapping.relative_).numpy()
     report = (pair and pair.report) or {}
     overlap = max(report.get("source_share", np.nan), report.get("target_share", np.nan))
+    r2, cosine, chance = groups.loc[0, ["r2", "cosine", "shuffled_cosine"]].astype(float)
     names = mapping.source_ or "source", mapping.target_ or "target"
-    return Diagnosis(*names, mapping.method_, n, overlap, *groups.loc[0, ["r2", "cosine"]].astype(float), max(shuffled), min(shuffled),
-                     float(groups.shuffled_cosine[0]), isometry_distance(T), groups, frame if layers else None)
+    return Diagnosis(*names, mapping.method_, n, overlap, r2, cosine, max(shuffled), min(shuffled),
+                     chance, isometry_distance(T), groups, frame)
 
 # %% ../nbs/api/43_diagnosis.ipynb #1174ba14
-DIAGNOSTICS = {"r2": "held-out R²", "cosine": "held-out cosine", "isometry": "distance from an isometry", "overlap": "overlap of vocabularies",
+DIAGNOSTICS = {"r2": "held-out R²", "cosine": "held-out cosine",
+               "isometry": "distance from an isometry", "overlap": "overlap of vocabularies",
                "logit_correlation": "correlation of logits", "depth": "depth of the layer, share"}
 
-def transfer_runs() -> pd.DataFrame: # source, target, behavior, layer, method, what was known, effect_at_equal_cost (a share of the native vector's), works
+def transfer_runs() -> pd.DataFrame: # a row for each vector moved; effect_at_equal_cost: a share
     "Every transfer on which methods and diagnosis were tried out, made by nbs/making/transfer_runs"
-    with files("embgeom").joinpath("studies", "transfer_runs.csv").open() as file: return pd.read_csv(file)
+    file = files("embgeom")/"studies"/"transfer_runs.csv"
+    with file.open() as text: return pd.read_csv(text)
 
 
 def telling_runs() -> pd.DataFrame: # some rows of `transfer_runs()`
-    "The runs that tell something of the paper's maps: on bare rows, where the target's own vector beats chance"
+    "The runs on bare rows in which the target's own vector beats chance"
     runs = transfer_runs()
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
 
@@ -209,17 +224,21 @@ def predictors(
     "How well each figure that is known beforehand goes with what moved vectors did"
     runs = (telling_runs() if runs is None else runs).dropna(subset=["effect_at_equal_cost"])
     values = runs[[*DIAGNOSTICS, "effect_at_equal_cost"]].reset_index(drop=True).astype(float)
-    groups = list(runs.reset_index(drop=True).groupby(["source", "target", "behavior"]).indices.values())
+    by_pair = runs.reset_index(drop=True).groupby(["source", "target", "behavior"])
+    groups, rng = list(by_pair.indices.values()), np.random.default_rng(random_state)
 
     def correlations(values):  # Spearman's, NaN where a column is constant
         ranks = values.rank().to_numpy()
         ranks = ranks - ranks.mean(0)
-        with np.errstate(invalid="ignore"): return ranks[:, -1] @ ranks[:, :-1]/np.linalg.norm(ranks[:, :-1], axis=0)/np.linalg.norm(ranks[:, -1])
+        with np.errstate(invalid="ignore"): ranks = ranks/np.linalg.norm(ranks, axis=0)
+        return ranks[:, -1] @ ranks[:, :-1]
 
-    rng = np.random.default_rng(random_state)
-    draw = lambda: np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-    low, high = pd.DataFrame([correlations(values.iloc[draw()]) for _ in range(n_boot)]).quantile([.025, .975]).to_numpy()
-    return pd.DataFrame(dict(diagnostic=list(DIAGNOSTICS), rank_correlation=correlations(values), low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
+    draws = (np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+             for _ in range(n_boot))
+    drawn = pd.DataFrame([correlations(values.iloc[rows]) for rows in draws])
+    low, high = drawn.quantile([.025, .975]).to_numpy()
+    return pd.DataFrame(dict(diagnostic=list(DIAGNOSTICS), rank_correlation=correlations(values),
+                             low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
 
 # %% ../nbs/api/43_diagnosis.ipynb #1c131e5f
 def _experience(d, runs):
@@ -227,26 +246,36 @@ def _experience(d, runs):
     table = predictors(runs)
     telling = table[(table.low > 0) | (table.high < 0)]
     tried = f"Over {len(runs)} vectors moved ({table.n_groups[0]} pairs of models and behaviors)"
-    if telling.empty: return f"{tried}, none of these figures went with what the vectors did: only trying it out will tell."
+    if telling.empty:
+        return f"{tried}, none of these figures went with the effect: only trying it out will tell."
     best = telling.loc[telling.rank_correlation.abs().idxmax()]
-    name, value, past = DIAGNOSTICS[best.diagnostic], d.value(best.diagnostic), runs[best.diagnostic]
-    words = (f"{tried}, {name} went best with the effect at equal cost: rank correlation {best.rank_correlation:.2f} "
+    value, past = d.value(best.diagnostic), runs[best.diagnostic]
+    words = (f"{tried}, {DIAGNOSTICS[best.diagnostic]} went best with the effect at equal cost: "
+             f"rank correlation {best.rank_correlation:.2f} "
              f"(95%: {best.low:.2f} to {best.high:.2f}).")
-    if value is None: return f"{words} It is not known here: diagnose wants the SteeringVector for it."
+    if value is None:
+        return f"{words} It is not known here: diagnose wants the SteeringVector for it."
     if not past.min() <= value <= past.max():
-        return (f"{words} It is {value:.2f} here, outside of the range of what was tried ({past.min():.2f} to {past.max():.2f}): "
-                "these runs say nothing for it, only trying it out will tell.")
+        return (f"{words} It is {value:.2f} here, outside of the range of what was tried "
+                f"({past.min():.2f} to {past.max():.2f}): these runs say nothing for it, only "
+                "trying it out will tell.")
     like = runs.iloc[(past - value).abs().argsort(kind="stable")[:max(10, len(runs)//4)]]
-    return (f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that ({like[best.diagnostic].min():.2f} to {like[best.diagnostic].max():.2f}) "
-            f"had a median effect at equal cost of {like.effect_at_equal_cost.median():.2f} of the native vector's, and {like.works.mean():.0%} of them worked.")
+    return (f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that "
+            f"({past[like.index].min():.2f} to {past[like.index].max():.2f}) had a median effect "
+            f"at equal cost of {like.effect_at_equal_cost.median():.2f} of the native vector's, "
+            f"and {like.works.mean():.0%} of them worked.")
 
 
 def _nothing(d):
     "Why the diagnosis `d` says that the map carries nothing"
+    why = [f"ridge makes {d.r2:.1%} of the variance of tokens left out, and fitted on shuffled "
+           f"tokens {d.shuffled_r2_low:.1%} to {d.shuffled_r2:.1%}"]
     logits = d.value("logit_correlation")
-    why = [f"it makes {d.r2:.1%} of the variance of tokens left out, and maps fitted on shuffled tokens {d.shuffled_r2_low:.1%} to {d.shuffled_r2:.1%}"]
-    if logits is not None: why.append(f"the correlation of logits by {d.method!r} is {logits:.2f}, and chance gives up to {d.logit_chance:.2f}")
-    return f"This map carries nothing that could be told from chance: {'; '.join(why)}. Are the rows of the two sides those of the same tokens?"
+    if logits is not None:
+        why.append(f"the correlation of logits by {d.method!r} is {logits:.2f}, and chance gives "
+                   f"up to {d.logit_chance:.2f}")
+    return (f"This map carries nothing that could be told from chance: {'; '.join(why)}. Are the "
+            "rows of the two sides those of the same tokens?")
 
 # %% ../nbs/api/43_diagnosis.ipynb #71994b96
 @patch
@@ -255,13 +284,16 @@ def text(self: Diagnosis) -> str: # several lines
     d = self
     share = "" if np.isnan(d.overlap) else f", {d.overlap:.0%} of the smaller vocabulary"
     lines = [f"{d.source} -> {d.target}, {d.method}: {d.n_tokens:,} shared tokens{share}",
-             f"Tokens left out: the map makes {d.r2:.0%} of their variance (cosine {d.cosine:.2f}); "
-             f"maps fitted on shuffled tokens {d.shuffled_r2:.0%} ({d.shuffled_cosine:.2f})"]
-    lines += [f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})" for r in d.groups.iloc[1:].itertuples()]
-    lines += [f"Distance from a scaled isometry: {d.isometry:.2f} (0: what is read and what is written move alike)"]
+             f"Tokens left out: ridge makes {d.r2:.0%} of their variance (cosine {d.cosine:.2f}); "
+             f"fitted on shuffled tokens {d.shuffled_r2:.0%} ({d.shuffled_cosine:.2f})"]
+    lines += [f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})"
+              for r in d.groups.iloc[1:].itertuples()]
+    lines += [f"Distance from a scaled isometry: {d.isometry:.2f} (0: what is read and what is "
+              "written move alike)"]
     if d.vectors is not None:
         means = d.vectors.groupby("method", sort=False).logit_correlation.mean()
-        lines += [f"What the vector does to the logits of tokens left out, correlation (chance: up to {d.logit_chance:.2f}):",
+        lines += ["What the vector does to the logits of tokens left out, correlation (chance: up "
+                  f"to {d.logit_chance:.2f}):",
                   "  " + ", ".join(f"{method} {value:.2f}" for method, value in means.items())]
     return "\n".join([*lines, _experience(d, telling_runs()) if d.carries else _nothing(d)])
 
@@ -269,14 +301,17 @@ def text(self: Diagnosis) -> str: # several lines
 def _beside(d, runs):
     "Each known figure of the diagnosis `d`, and how those of the `runs` are spread"
     known = {name: d.value(name) for name in DIAGNOSTICS if d.value(name) is not None}
-    spread = runs[list(known)].quantile([.05, .25, .75, .95]).T.set_axis(["5% below", "25% below", "75% below", "95% below"], axis=1)
+    spread = runs[list(known)].quantile([.05, .25, .75, .95]).T
+    spread = spread.set_axis(["5% below", "25% below", "75% below", "95% below"], axis=1)
     return spread.assign(here=list(known.values()), figure=[DIAGNOSTICS[name] for name in known])
 
 
 @patch
 def chart(self: Diagnosis) -> alt.LayerChart:
-    "Each figure beside those of the vectors that were moved by the same method when it was tried out"
+    "Each figure beside those of the vectors that were moved by the same method in the runs"
     d, runs = self, telling_runs().query("method == @self.method")
-    title = [f"{d.source} to {d.target}: held-out R² above that of {(runs.r2 < d.r2).mean():.0%} of {len(runs)} vectors that were tried",
-             f"point: here; black: the middle half of the vectors moved by the method {d.method!r}; grey: the middle 90%"]
-    return interval_chart(_beside(d, runs), "figure", "here", "25% below", "75% below", "5% below", "95% below", title, "value")
+    title = [f"{d.source} to {d.target}: held-out R² above that of {(runs.r2 < d.r2).mean():.0%} "
+             f"of {len(runs)} vectors that were tried", "point: here; black: the middle half of "
+             f"the vectors moved by the method {d.method!r}; grey: the middle 90%"]
+    bounds = "25% below", "75% below", "5% below", "95% below"
+    return interval_chart(_beside(d, runs), "figure", "here", *bounds, title, "value")

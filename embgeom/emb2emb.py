@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ from .steering import SteeringVector
 
 # %% ../nbs/api/40_emb2emb.ipynb #7e25e4b8
 METHODS = ("ridge", "dual", "logits", "procrustes")
-RCOND = 1e-6 # singular values of T below this share of the largest count as zero in the method "dual"
-NEEDS = dict(ridge={"AA", "AB"}, dual={"AA", "AB"}, logits={"BB", "AB"}, procrustes={"AB"}) # products
+RCOND = 1e-6 # singular values of T below this share of the largest are zero to the method "dual"
+# the products that each method needs
+NEEDS = dict(ridge={"AA", "AB"}, dual={"AA", "AB"}, logits={"BB", "AB"}, procrustes={"AB"})
 
 def method_matrix(
     method: str, # one of METHODS
@@ -48,7 +50,8 @@ def method_matrix(
     if method == "logits": sums = sums.about()
     gram, cross = (sums.BB, sums.AB.T) if method == "logits" else (sums.AA, sums.AB)
     T = ridge_map(gram, cross, alpha*(float(gram.diagonal().mean()) if relative else 1))
-    return torch.linalg.pinv(T, rtol=RCOND).T if method == "dual" else T.T if method == "logits" else T
+    if method == "dual": return torch.linalg.pinv(T, rtol=RCOND).T
+    return T.T if method == "logits" else T
 
 # %% ../nbs/api/40_emb2emb.ipynb #7c566ce9
 def isometry_distance(
@@ -63,12 +66,12 @@ def fold_norm(
     rows, # unembedding rows (n, d), NumPy or torch
     norm: FinalNorm, # gain (d,), subtracts_mean
 ): # the same kind (n, d)
-    "The `rows` as a hidden state meets them before the final norm: times the gain, centered if it centers"
-    if torch.is_tensor(rows): gain = torch.as_tensor(norm.gain, dtype=rows.dtype, device=rows.device)
-    else: gain = np.asarray(norm.gain)
+    "The `rows` as a hidden state meets them: times the gain, centered if the norm centers"
+    gain = np.asarray(norm.gain)
+    if torch.is_tensor(rows): gain = torch.as_tensor(gain, dtype=rows.dtype, device=rows.device)
     if gain.shape != rows.shape[1:]:
-        raise ValueError(f"The final norm has {gain.shape[0]} gains and the rows have {rows.shape[1]} "
-                         "columns: they are not of one model.")
+        raise ValueError(f"The final norm has {gain.shape[0]} gains and the rows have "
+                         f"{rows.shape[1]} columns: they are not of one model.")
     rows = rows*gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
@@ -92,15 +95,20 @@ def pair_rows(
     "The rows of both sides; a TypeError or ValueError where they are no pair"
     if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
     if B is None:
-        raise TypeError("Emb2Emb is fitted on a SpacePair, from match_tokens(source, target), or on two "
-                        f"matrices; one {type(A).__name__} came.")
+        raise TypeError("Emb2Emb is fitted on a SpacePair, from match_tokens(source, target), or "
+                        f"on two matrices; one {type(A).__name__} came.")
     A, B = as_floats(A), as_floats(B)
     if A.ndim != 2 or B.ndim != 2 or len(A) != len(B) or not A.size or not B.size:
-        raise ValueError("The two sides need one row for each shared token, in the same order; shapes "
-                         f"{A.shape} and {B.shape} came. match_tokens makes such a pair.")
+        raise ValueError("The two sides need one row for each shared token, in the same order; "
+                         f"shapes {A.shape} and {B.shape} came. match_tokens makes such a pair.")
     return A, B
 
 # %% ../nbs/api/40_emb2emb.ipynb #855d99b7
+def _check_method(method):
+    if method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
+
+
 @dataclass(frozen=True)
 class RowMoments:
     "What maps are made from: the products of two models' rows, and which rows they were"
@@ -117,10 +125,13 @@ def fingerprints(
     n: int = 64, # rows that are looked at, spread over all
 ) -> dict: # rows, tokens: short texts; tokens is "" where there are none
     "By what rows, and their tokens, are known again"
-    sides, digest = pair_rows(A, B), lambda parts: hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+    def digest(parts): return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+
+    sides = pair_rows(A, B)
     some = np.unique(np.linspace(0, len(sides[0]) - 1, n).astype(int))
-    rows = [str([m.shape for m in sides]).encode(), *(np.asarray(m[some], "<f8").tobytes() for m in sides)]
-    return dict(rows=digest(rows), tokens=digest(A.source.tokens) if isinstance(A, SpacePair) else "")
+    shapes = str([m.shape for m in sides]).encode()
+    rows = digest([shapes, *(np.asarray(m[some], "<f8").tobytes() for m in sides)])
+    return dict(rows=rows, tokens=digest(A.source.tokens) if isinstance(A, SpacePair) else "")
 
 
 def prepared(
@@ -134,19 +145,19 @@ def row_moments(
     A: Any, # a SpacePair, or the source's rows (n, d_S)
     B: Any = None, # the target's rows (n, d_T), where `A` is no pair
     methods=METHODS, # that maps are to be made by
-    norms: tuple | None = None, # (final_norm(source), final_norm(target)), to be folded into the rows
+    norms: tuple | None = None, # the two models' final norms, to be folded into the rows
     device=None, # where the products are made
 ) -> RowMoments: # for `Emb2Emb.from_moments`
     "What maps by these `methods` are made from, in one pass over the rows"
-    for method in methods:
-        if method not in METHODS: raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
+    for method in methods: _check_method(method)
     sides, names = pair_rows(A, B), A.names if isinstance(A, SpacePair) else ("", "")
     products = sorted(set().union(*(NEEDS[method] for method in methods)))
     sums = row_sums(*sides, products, prepare=prepared(norms), device=device)
     for side, total in (("source", sums.a), ("target", sums.b)):
         if not total.isfinite().all(): raise ValueError(f"The {side} rows hold NaN or infinities.")
     if not all(p is None or p.isfinite().all() for p in (sums.AB, sums.AA, sums.BB)):
-        raise ValueError("The squares of these rows are too large for double precision. Scale them.")
+        raise ValueError("The squares of these rows are too large for double precision; "
+                         "scale the rows.")
     return RowMoments(sums, names, norms, **fingerprints(A, B))
 
 # %% ../nbs/api/40_emb2emb.ipynb #9dbc1b58
@@ -161,21 +172,23 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
     def fit(self,
         A: Any, # a SpacePair, or the source's rows (n, d_S)
         B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-        norms: tuple | None = None, # (final_norm(source), final_norm(target)): fit on rows with these folded in
+        norms: tuple | None = None, # the two models' final norms: fit on rows with these folded in
         device=None, # where the products are made
     ) -> "Emb2Emb": # itself
-        "Fit the map on rows of shared tokens; a ValueError where they are no pair, or too few for `alpha`"
+        "Fit the map; a ValueError where the rows are no pair, or too few for `alpha`"
         return self._learn(row_moments(A, B, [self.method], norms, device))
 
     def _learn(self, moments):
-        if self.method not in METHODS: raise ValueError(f"method is one of {', '.join(METHODS)}; {self.method!r} came.")
-        if not isinstance(self.alpha, (int, float)) or not 0 <= self.alpha < np.inf:
+        _check_method(self.method)
+        if not isinstance(self.alpha, Real) or not 0 <= self.alpha < np.inf:
             raise ValueError(f"alpha is a number, 0 or larger; {self.alpha!r} came.")
-        if lacking := [p for p in sorted(NEEDS[self.method]) if getattr(moments.sums, p) is None]:
-            raise ValueError(f"These moments lack {lacking[0]}, which the method {self.method!r} needs: make them "
-                             f"by row_moments(pair, methods=[..., {self.method!r}]).")
-        M = method_matrix(self.method, moments.sums, self.alpha, self.relative).numpy()
-        self._set(M, moments.sums.n, moments.names, moments.norms, dict(rows=moments.rows, tokens=moments.tokens))
+        sums, method = moments.sums, self.method
+        if lacking := [p for p in sorted(NEEDS[method]) if getattr(sums, p) is None]:
+            raise ValueError(f"These moments lack {lacking[0]}, which the method {method!r} needs: "
+                             f"make them by row_moments(pair, methods=[..., {method!r}]).")
+        M = method_matrix(method, sums, self.alpha, self.relative).numpy()
+        seen = dict(rows=moments.rows, tokens=moments.tokens)
+        self._set(M, sums.n, moments.names, moments.norms, seen)
         return self
 
     def _set(self, matrix, n_tokens, names, norms, fingerprints):
@@ -184,18 +197,20 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
         self.matrix_.flags.writeable = False
         self.n_tokens_, self.norms_, self.fingerprints_ = n_tokens, norms, fingerprints
         self.source_, self.target_ = names
-        self.method_, self.alpha_, self.relative_ = self.method, self.alpha, self.relative
+        self.method_, self.alpha_ = self.method, float(self.alpha)
+        self.relative_ = bool(self.relative)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required, tags.target_tags.multi_output, tags.target_tags.single_output = True, True, False
+        tags.target_tags.required = tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
         return tags
 
     def __repr__(self):
-        fitted, suffix = hasattr(self, "matrix_"), "_" if hasattr(self, "matrix_") else ""
-        method, alpha, relative = (getattr(self, name + suffix) for name in ("method", "alpha", "relative"))
-        base = f"Emb2Emb(method={method!r}, alpha={alpha!r}{', relative=True' if relative else ''})"
-        if not fitted: return base + ", not fitted"
+        end = "_" if hasattr(self, "matrix_") else ""
+        said = [f"{name}={getattr(self, name + end)!r}" for name in ("method", "alpha", "relative")]
+        base = f"Emb2Emb({', '.join(said)})"
+        if not end: return base + ", not fitted"
         names = f" {self.source_} -> {self.target_}," if self.source_ else ""
         folded = ", final norms folded in" if self.norms_ else ""
         wide = " -> ".join(map(str, self.matrix_.shape))
@@ -227,15 +242,23 @@ def fit_methods(
     return {m: Emb2Emb.from_moments(moments, method=m, **parameters) for m in methods}
 
 # %% ../nbs/api/40_emb2emb.ipynb #f77d5e9d
+@patch
+def check_fitted(self: Emb2Emb):
+    "A NotFittedError where nothing is learned yet"
+    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or "
+                              "Emb2Emb.from_pretrained(folder).")
+
+
 def _vectors(v, width, side):
     "`v` as float64, one vector or several of this `width`"
     if isinstance(v, Mapping):
-        raise TypeError(f"transform takes vectors as arrays; a {type(v).__name__} came, which has layers and lengths: "
-                        "mapping.move(vector, target_model, ...) gives the target's, mapping.transform(vector[layer]) moves one layer.")
+        raise TypeError(f"transform takes vectors as arrays; a {type(v).__name__} came, which has "
+                        "layers and lengths: mapping.move(vector, target_model, ...) gives the "
+                        "target's, mapping.transform(vector[layer]) moves one layer.")
     v = as_floats(v).astype(np.float64)
     if v.ndim not in (1, 2) or v.shape[-1] != width:
-        raise ValueError(f"The {side} model of this map has {width} dimensions: vectors of shape ({width},) or (m, {width}) are wanted; "
-                         f"shape {v.shape} came.")
+        raise ValueError(f"The {side} model of this map has {width} dimensions: vectors of shape "
+                         f"({width},) or (m, {width}) are wanted; shape {v.shape} came.")
     if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
     return v
 
@@ -244,8 +267,8 @@ def _vectors(v, width, side):
 def transform(self: Emb2Emb,
     v: Any, # vectors of the source (d_S,) or (m, d_S)
 ) -> np.ndarray: # vectors of the target (d_T,) or (m, d_T), float64
-    "`v` moved to the target; linear in `v`, so lengths are the method's: `move` sets them for steering"
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
+    "`v` moved to the target; linear in `v`, so lengths are the method's, not those for steering"
+    self.check_fitted()
     return _vectors(v, len(self.matrix_), "source") @ self.matrix_
 
 
@@ -254,7 +277,7 @@ def inverse_transform(self: Emb2Emb,
     u: Any, # vectors of the target (d_T,) or (m, d_T)
 ) -> np.ndarray: # vectors of the source
     "The shortest vectors that `transform` brings nearest to `u`"
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
+    self.check_fitted()
     return _vectors(u, self.matrix_.shape[1], "target") @ np.linalg.pinv(self.matrix_, rcond=RCOND)
 
 # %% ../nbs/api/40_emb2emb.ipynb #b11472c0
@@ -263,7 +286,7 @@ def score(self: Emb2Emb,
     A: Any, # a SpacePair, or the source's rows (n, d_S)
     B: Any = None, # the target's rows (n, d_T)
 ) -> float: # 1: all; 0: no better than the mean row
-    "R^2 of the target's rows as the map makes them from the source's, times the one number that suits best"
+    "R^2 of the target's rows as the map makes them, times the one number that suits best"
     A, B = pair_rows(A, B)
     _vectors(B[:1], self.matrix_.shape[1], "target")
     made_made = made_true = true_true = total = 0.
@@ -271,7 +294,8 @@ def score(self: Emb2Emb,
         sides = [np.asarray(m[at], np.float64) for m in (A, B)]
         a, b = (m if f is None else f(m) for m, f in zip(sides, prepared(self.norms_)))
         made, total = self.transform(a), total + b.sum(0)
-        made_made, made_true, true_true = made_made + (made**2).sum(), made_true + (made*b).sum(), true_true + (b**2).sum()
+        made_made, made_true = made_made + (made**2).sum(), made_true + (made*b).sum()
+        true_true += (b**2).sum()
     return float(1 - (true_true - made_true**2/made_made)/(true_true - total @ total/len(A)))
 
 # %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
@@ -281,7 +305,7 @@ def paper(cls: type[Emb2Emb],
     pair: SpacePair, # unembedding rows of the shared tokens
     random_state: int = 0, # seed of the draw
 ) -> Emb2Emb: # a fitted map by the method "ridge"
-    "The map as the paper's code makes it: 100,000 ids drawn with replacement, alpha 0.1, method `ridge`"
+    "The map as the paper's code makes it: 100,000 ids drawn with replacement, alpha 0.1, ridge"
     draw = np.random.default_rng(random_state).integers(len(pair), size=100_000)
     sums = row_sums(*pair_rows(pair), sorted(NEEDS["ridge"]), rows=(draw, draw))
     return cls("ridge", alpha=0.1)._learn(RowMoments(sums, pair.names, None, **fingerprints(pair)))
@@ -291,14 +315,16 @@ def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
         if not vector.n_layers:
-            raise ValueError("The vector does not say how many layers its model has: give layer_map={source layer: target layer}.")
+            raise ValueError("The vector does not say how many layers its model has: give "
+                             "layer_map={source layer: target layer}.")
         place = lambda i: (i + 1)/vector.n_layers*n_target - 1
         nearest = {}
         for i in sorted(vector, key=lambda i: abs(place(i) - max(0, round(place(i))))):
             nearest.setdefault(max(0, round(place(i))), i)
         return {i: j for j, i in sorted(nearest.items())}
     if not isinstance(layer_map, Mapping) or not layer_map:
-        raise ValueError(f"layer_map is 'relative' or {{source layer: target layer}}; {layer_map!r} came.")
+        raise ValueError("layer_map is 'relative' or {source layer: target layer}; "
+                         f"{layer_map!r} came.")
     if odd := [i for i in layer_map if i not in vector]:
         raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, vector))}.")
     if odd := [j for j in layer_map.values() if not 0 <= j < n_target]:
@@ -313,8 +339,9 @@ def _lengths(norm, vector, moved, layers, target_norms):
     if norm == "keep": return {j: np.linalg.norm(u) for j, u in moved.items()}
     if norm != "residual": return dict.fromkeys(moved, float(norm))
     if missing := [i for i in layers if not vector.norms.get(i)]:
-        raise ValueError(f"The vector does not say how long the hidden states of its own layer {missing[0]} are. extract_steering_vector "
-                         "measures it, and from_direction does where it is given the tokenizer; or say norm='keep', or a length.")
+        raise ValueError("The vector does not say how long the hidden states of its own layer "
+                         f"{missing[0]} are. extract_steering_vector measures it, and so does "
+                         "from_direction; or say norm='keep', or a length.")
     return {j: np.linalg.norm(vector[i])/vector.norms[i]*target_norms[j] for i, j in layers.items()}
 
 
@@ -327,19 +354,20 @@ def _with_lengths(directions, lengths):
 def move(self: Emb2Emb,
     vector: SteeringVector, # of the source model
     target_model: Any, # the target model: a LanguageModel, or what one is made of
-    layer_map="relative", # "relative" (the same share of the depth), or {source layer: target layer}
-    norm: str | float = "residual", # as long, against the residual stream there, as in the source; "keep" (as the map gives it); or a length
-    texts=None, # neutral texts on which the target's residual norms are measured; some of our own where None
+    layer_map="relative", # "relative": the same share of the depth; or {source layer: target layer}
+    norm: str | float = "residual", # as long against hidden states as it was; "keep"; or a length
+    texts=None, # that the target's residual norms are measured on; neutral ones where None
 ) -> SteeringVector: # of the target model
-    "`vector` moved to the target model: each layer's vector through the map, put at its layer, at its length"
+    "`vector` moved: each layer's vector through the map, put at its layer, at its length"
     if not isinstance(vector, SteeringVector):
-        raise TypeError(f"move takes a SteeringVector; {type(vector).__name__} came. For arrays there is transform, or "
-                        "SteeringVector.from_direction.")
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
+        raise TypeError(f"move takes a SteeringVector; {type(vector).__name__} came. For arrays "
+                        "there is transform, or SteeringVector.from_direction.")
+    self.check_fitted()
     if vector.dim != len(self.matrix_):
-        raise ValueError(f"The vector has {vector.dim} dimensions, and the map goes from {len(self.matrix_)} ({self.source_ or 'source'}) "
-                         f"to {self.matrix_.shape[1]} ({self.target_ or 'target'}). Fit a map from the vector's own model, "
-                         f"{vector.model or 'which it does not name'}.")
+        wide, names = self.matrix_.shape, (self.source_ or "source", self.target_ or "target")
+        raise ValueError(f"The vector has {vector.dim} dimensions, and the map goes from {wide[0]} "
+                         f"({names[0]}) to {wide[1]} ({names[1]}). Fit a map from the vector's own "
+                         f"model, {vector.model or 'which it does not name'}.")
     if not isinstance(norm, (int, float)) and norm not in ("residual", "keep"):
         raise ValueError(f"norm is 'residual', 'keep' or a length; {norm!r} came.")
     target = LanguageModel.of(target_model)
@@ -348,10 +376,12 @@ def move(self: Emb2Emb,
     first = next(iter(turned))
     frame = SteeringVector.from_direction(turned[first], first, target.model, hook=vector.hook)
     norms = target.residual_norms(texts, list(turned))
-    about = dict(method=self.method_, source=vector.model, layers={str(i): j for i, j in layers.items()}, norm=norm, tokens=self.n_tokens_)
+    about = dict(method=self.method_, source=vector.model, norm=norm, tokens=self.n_tokens_,
+                 layers={str(i): j for i, j in layers.items()})
     lengths = _lengths(norm, vector, turned, layers, norms)
-    return replace(frame, directions=_with_lengths(turned, lengths), norms=norms, position=vector.position,
-                   method=f"{vector.method}, moved by Emb2Emb", report={**vector.report, "moved": about})
+    return replace(frame, directions=_with_lengths(turned, lengths), norms=norms,
+                   position=vector.position, method=f"{vector.method}, moved by Emb2Emb",
+                   report={**vector.report, "moved": about})
 
 # %% ../nbs/api/40_emb2emb.ipynb #fd0867a0
 @patch
@@ -360,12 +390,14 @@ def check_rows(self: Emb2Emb,
     B: Any = None, # the target's rows (n, d_T)
 ) -> tuple: # the two matrices in NumPy
     "The rows, if they are those that the map was fitted on; else a ValueError"
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
+    self.check_fitted()
     sides, seen = pair_rows(A, B), fingerprints(A, B)
     for what, mine in self.fingerprints_.items():
         if mine and seen[what] and mine != seen[what]:
-            raise ValueError(f"These are not the {what} that the map was fitted on ({self.n_tokens_:,} of {self.source_ or 'a source'} and "
-                             f"{self.target_ or 'a target'}; {len(sides[0]):,} came). Give the pair of the fit, or fit the map on this one.")
+            raise ValueError(f"These are not the {what} that the map was fitted on "
+                             f"({self.n_tokens_:,} of {self.source_ or 'a source'} and "
+                             f"{self.target_ or 'a target'}; {len(sides[0]):,} came). Give the "
+                             "pair of the fit, or fit the map on this one.")
     return sides
 
 
@@ -378,16 +410,20 @@ def controls(self: Emb2Emb,
     n: int = 20, # how many
     random_state: int = 0, # seed of the shuffling
 ) -> list: # SteeringVectors of the target, as long as `moved` at each layer
-    "`vector` moved by maps that are fitted on the same tokens shuffled: what a map without knowledge gives"
-    if "moved" not in moved.report: raise ValueError("moved is what move made of the vector; this one was not moved.")
+    "`vector` moved by maps fitted on the same tokens shuffled: what a map without knowledge gives"
+    if "moved" not in moved.report:
+        raise ValueError("moved is what move made of the vector; this one was not moved.")
     sides, rng, out = self.check_rows(A, B), np.random.default_rng(random_state), []
-    lengths, layers = {j: np.linalg.norm(u) for j, u in moved.items()}, moved.report["moved"]["layers"]
-    sums = row_sums(*sides, sorted(NEEDS[self.method_]), prepare=prepared(self.norms_))
+    lengths = {j: np.linalg.norm(u) for j, u in moved.items()}
+    layers, prepare = moved.report["moved"]["layers"], prepared(self.norms_)
+    sums = row_sums(*sides, sorted(NEEDS[self.method_]), prepare=prepare)
     for _ in range(n):  # shuffling changes A'B alone
-        shuffled = row_sums(*sides, ["AB"], rows=(None, rng.permutation(sums.n)), prepare=prepared(self.norms_))
-        M = method_matrix(self.method_, replace(sums, AB=shuffled.AB), self.alpha_, self.relative_).numpy()
+        shuffled = row_sums(*sides, ["AB"], (None, rng.permutation(sums.n)), prepare)
+        sums = replace(sums, AB=shuffled.AB)
+        M = method_matrix(self.method_, sums, self.alpha_, self.relative_).numpy()
         turned = {j: vector[int(i)].astype(np.float64) @ M for i, j in layers.items()}
-        out.append(replace(moved, directions=_with_lengths(turned, lengths), method="moved by a map fitted on shuffled tokens"))
+        out.append(replace(moved, directions=_with_lengths(turned, lengths),
+                           method="moved by a map fitted on shuffled tokens"))
     return out
 
 # %% ../nbs/api/40_emb2emb.ipynb #a9a81d79
@@ -396,23 +432,27 @@ _FILE = "emb2emb.safetensors"
 @patch
 def _save_pretrained(self: Emb2Emb, save_directory):
     "Write the matrix, the norms and where they came from"
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).")
+    self.check_fitted()
     learned = ("method_", "alpha_", "relative_", "source_", "target_", "n_tokens_", "fingerprints_")
     about = {name: getattr(self, name) for name in learned} | dict(rcond=RCOND, embgeom=__version__)
     tensors = dict(matrix=np.ascontiguousarray(self.matrix_))
     if self.norms_:
-        for side, norm in zip(("source", "target"), self.norms_): tensors[f"{side}_gain"] = np.asarray(norm.gain, np.float64)
+        for side, norm in zip(("source", "target"), self.norms_):
+            tensors[f"{side}_gain"] = np.asarray(norm.gain, np.float64)
         about["subtracts_mean"] = [bool(norm.subtracts_mean) for norm in self.norms_]
-    with replacing(Path(save_directory)/_FILE) as part: save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
+    with replacing(Path(save_directory)/_FILE) as part:
+        save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
 
 # %% ../nbs/api/40_emb2emb.ipynb #a87fe46c
 def _map_file(name, hub):
     "The file of a map in a folder or on the hub"
     if Path(name).is_dir():
         if (file := Path(name)/_FILE).is_file(): return file
-        raise FileNotFoundError(f"{name} holds no map: {_FILE} is missing. Emb2Emb().fit(pair).save_pretrained(folder) writes it.")
+        raise FileNotFoundError(f"{name} holds no map: {_FILE} is missing. "
+                                "Emb2Emb().fit(pair).save_pretrained(folder) writes it.")
+    errors = huggingface_hub.errors
     try: return Path(huggingface_hub.hf_hub_download(str(name), _FILE, **hub))
-    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise hub_error(error, str(name), _FILE, hub.get("revision")) from None
 
 
@@ -422,10 +462,14 @@ def _check_map(about, tensors):
     if M.ndim != 2 or not M.size: raise ValueError(f"the matrix has shape {M.shape}")
     for name, t in tensors.items():
         if not np.isfinite(t).all(): raise ValueError(f"{name} holds NaN or infinities")
-    gains = [tensors[f"{side}_gain"].shape for side in ("source", "target")] if about.get("subtracts_mean") else []
-    if gains not in ([], [(n,) for n in M.shape]): raise ValueError(f"gains of shape {gains} beside a matrix of {M.shape}")
+    if about.get("subtracts_mean"):
+        gains = [tensors[f"{side}_gain"].shape for side in ("source", "target")]
+        if gains != [(n,) for n in M.shape]:
+            raise ValueError(f"gains of shape {gains} beside a matrix of {M.shape}")
     if about["method_"] not in METHODS: raise ValueError(f"there is no method {about['method_']!r}")
-    if not 0 <= float(about["alpha_"]) < np.inf or isinstance(about["alpha_"], str): raise ValueError(f"alpha is {about['alpha_']!r}")
+    alpha = about["alpha_"]
+    if not isinstance(alpha, (int, float)) or not 0 <= alpha < np.inf:
+        raise ValueError(f"alpha is {alpha!r}")
 
 
 @patch
@@ -438,11 +482,16 @@ def from_pretrained(cls: type[Emb2Emb],
     file = _map_file(name, hub)
     try:
         with safe_open(file, framework="np") as f:
-            about, tensors = parse_json(f.metadata()["emb2emb"]), {k: f.get_tensor(k) for k in f.keys()}
+            about = parse_json(f.metadata()["emb2emb"])
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
         _check_map(about, tensors)
         mapping = cls(about["method_"], about["alpha_"], about["relative_"])
-        norms = [FinalNorm(None, tensors[f"{side}_gain"], m) for side, m in zip(("source", "target"), about.get("subtracts_mean", []))]
-        mapping._set(tensors["matrix"], about["n_tokens_"], (about["source_"], about["target_"]), tuple(norms) or None, about["fingerprints_"])
+        sides = zip(("source", "target"), about.get("subtracts_mean", []))
+        norms = tuple(FinalNorm(None, tensors[f"{side}_gain"], centers) for side, centers in sides)
+        names = about["source_"], about["target_"]
+        mapping._set(tensors["matrix"], about["n_tokens_"], names, norms or None,
+                     about["fingerprints_"])
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is truncated or no map of embgeom ({error!r}): save it again, or download it again.") from None
+        raise ValueError(f"{file} is truncated or no map of embgeom ({error!r}): save it again, or "
+                         "download it again.") from None
     return mapping
