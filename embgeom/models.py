@@ -28,6 +28,7 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import logging
 
 from . import pocket
+from ._files import shown
 from ._formats import foreign_format
 from ._forwards import (
     adding as add_to_modules, at_once, batches, check_size, device_of, for_use, hooked,
@@ -164,7 +165,7 @@ def _load(model, revision, token, dtype, device_map) -> tuple: # model, tokenize
             if str(error).startswith(name): raise  # in our own words
             said = next(iter(str(error).splitlines()), "") or type(error).__name__
             raise ValueError(f"{str(model)!r} cannot be loaded as a causal language model with its "
-                             f"tokenizer: {said[:300]} {_WANTED}") from None
+                             f"tokenizer: {shown(said, 300)} {_WANTED}") from None
     return loaded.eval(), tokenizer, name
 
 # %% ../nbs/api/23_models.ipynb #e80e899b
@@ -196,7 +197,7 @@ class LanguageModel:
         model = getattr(model, "_orig_mod", model)  # compiled: what it was compiled from
         if not isinstance(model, nn.Module):
             raise TypeError("A model was wanted, and a "
-                            f"{type(model).__name__} came: {str(model)[:80]!r}. {_WANTED}")
+                            f"{type(model).__name__} came: {shown(model, 80)!r}. {_WANTED}")
         where = getattr(model, "name_or_path", "") or type(model).__name__
         self.model, self._tokenizer, self._layers = model, tokenizer, layers
         self.name = name or (Path(where).resolve().name if Path(where).is_dir() else where)
@@ -255,8 +256,15 @@ def tokenizer(self: LanguageModel) -> Any:
         if not place:
             raise ValueError("The model does not say where it came from, so its tokenizer cannot "
                              "be found: give LanguageModel(model, tokenizer).")
-        options = _options(place, None, getattr(self.model.config, "_commit_hash", None), None)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        revision = getattr(self.model.config, "_commit_hash", None)
+        try:
+            options = _options(place, None, revision, None)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        except (OSError, ValueError) as error:
+            if isinstance(error, (ConnectionError, PermissionError)): raise
+            raise ValueError(f"The tokenizer of this {type(self.model).__name__} cannot be found where "
+                             f"it says that it came from ({shown(error, 200)}): give "
+                             "LanguageModel(model, tokenizer).") from None
         _TOKENIZERS[self.model] = self._tokenizer
     return self._tokenizer
 
