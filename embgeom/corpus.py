@@ -8,6 +8,7 @@ __all__ = ['DIM', 'TokenCounts', 'count_tokens', 'frequency_space', 'spelling_sp
 
 # %% ../nbs/api/36_corpus.ipynb #36c6262d
 import html
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -792,29 +793,30 @@ def text(self: Explanation) -> str:  # several lines
     a, b = self.names
     totals = self.totals.set_index("of")
     shared = totals.loc["shared"]
-    lines = [
-        f"What {a} and {b} share, and how much of it is in this corpus",
-        f"{len(self.tokens):,} tokens, all pairs; "
-        f"centered global similarity {self.similarity:.3f} ± {self.stderr:.3f}.",
-        "",
+    said = [
         f"Of what they share, at least {shared.share:.0%} (95%: {shared.low:.0%} to "
-        f"{shared.high:.0%}; held out {shared.held_out:.0%}) is "
-        "frequency, spelling, and which tokens stand beside which in this corpus.",
-        f"Of the geometry of {a} alone it is {totals.share.iloc[0]:.0%}, "
-        f"of {b} {totals.share.iloc[1]:.0%}. "
-        "Other texts may explain more: this is a lower bound for this corpus.",
+        f"{shared.high:.0%}; held out {shared.held_out:.0%}) is frequency, spelling, and which "
+        "tokens stand beside which in this corpus.",
+        f"Of the geometry of {a} alone it is {totals.share.iloc[0]:.0%}, of {b} "
+        f"{totals.share.iloc[1]:.0%}. Other texts may explain more: this is a lower bound for "
+        "this corpus.",
     ]
     if np.isfinite(shared.shuffled):
-        lines.append(
-            f"The same corpus in random order explains {shared.shuffled:.1%} of what they share."
-        )
+        said.append(f"The same corpus in random order explains {shared.shuffled:.1%} of it.")
+    lines = [
+        f"What {a} and {b} share, and how much of it is in this corpus",
+        f"{len(self.tokens):,} tokens, all pairs; centered global similarity "
+        f"{self.similarity:.3f} ± {self.stderr:.3f}.",
+        "",
+        *(textwrap.fill(sentence, 80) for sentence in said),
+    ]
     table = self.shares[self.shares.of == "shared"]
     lines += [
         "",
-        "Shares of what they share          alone   added in this order   given all others",
+        "Shares of what they share     alone   added in this order   given all others",
     ]
     lines += [
-        f"  {r.term:<30} {r.alone:7.1%}   {r.added:19.1%}   {r.last:16.1%}"
+        f"  {r.term:<25} {r.alone:7.1%}   {r.added:19.1%}   {r.last:16.1%}"
         for r in table.itertuples()
     ]
     words = np.flatnonzero(token_groups(self.tokens) == "word-like")
