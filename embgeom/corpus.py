@@ -609,17 +609,22 @@ def shared_explained(
 def corpus_terms(
     counts: TokenCounts,
     dim: int | None = 64,  # singular directions of each space; None: all, if there are few
+    *,
+    min_count: int = 20,  # tokens seen less often are left out: their rows are mostly chance
 ) -> dict:  # name of a term -> its spaces
     "The terms of a corpus in the order of `explain`: frequency, spelling, each direction"
-    of = lambda direction: [counts.space(direction, lag, dim=dim) for lag in counts.pairs]
-    terms = {
-        "frequency": [frequency_space(counts)],
-        "spelling": [],
-        "next tokens": of("next"),
-        "previous tokens": of("previous"),
+    spaces = {
+        direction: [
+            counts.space(direction, lag, dim=dim, min_count=min_count) for lag in counts.pairs
+        ]
+        for direction in ("next", "previous")
     }
-    terms["spelling"] = [spelling_space(terms["frequency"][0].tokens)]
-    return terms
+    return {
+        "frequency": [frequency_space(counts)],
+        "spelling": [spelling_space(spaces["next"][0].tokens)],
+        "next tokens": spaces["next"],
+        "previous tokens": spaces["previous"],
+    }
 
 
 @dataclass(frozen=True, repr=False, eq=False)
