@@ -42,8 +42,9 @@ def _new_part(path):
         file = open(part, "xb")
         if fcntl is None: file.close()  # where open files cannot be renamed
         else:
-            with suppress(OSError): fcntl.flock(file, fcntl.LOCK_EX)  # some network disks have no locks
-        if part.exists(): return part, file  # else it was taken for abandoned, just before it was held
+            # some network disks have no locks
+            with suppress(OSError): fcntl.flock(file, fcntl.LOCK_EX)
+        if part.exists(): return part, file  # else it was taken for abandoned before it was held
         file.close()
 
 # %% ../nbs/api/04_files.ipynb #567491d1
@@ -76,10 +77,13 @@ def check_out(
     "Refuse a file that cannot be written, before any long work"
     out = Path(out)
     folder = out.absolute().parent
-    if out.is_dir(): raise ValueError(f"The page is written to a file; {out} is a folder. Say e.g. --out {out / 'page.html'}")
-    if not folder.is_dir(): raise ValueError(f"The page cannot be written to {out}: the folder {folder} does not exist.")
+    if out.is_dir(): raise ValueError(f"The page is written to a file; {out} is a folder. Say e.g. "
+                                      f"--out {out / 'page.html'}")
+    if not folder.is_dir(): raise ValueError(f"The page cannot be written to {out}: the folder "
+                                             f"{folder} does not exist.")
     if not _is_special(out) and not os.access(folder, os.W_OK):
-        raise ValueError(f"The page cannot be written to {out}: no permission to write in {folder}.")
+        raise ValueError(f"The page cannot be written to {out}: no permission to write in "
+                         f"{folder}.")
     return out
 
 # %% ../nbs/api/04_files.ipynb #1a6f82c4

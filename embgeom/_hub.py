@@ -26,19 +26,22 @@ from huggingface_hub import constants, errors, utils
 from ._files import parse_json, replacing, shown
 
 # %% ../nbs/api/12_hub.ipynb #e2070bd3
-_HTTP_ERROR = errors.HfHubHTTPError.__bases__[0]
-_httpx = sys.modules[_HTTP_ERROR.__module__.partition(".")[0]]  # httpx or httpx2, whichever the client uses
+_HTTP_ERROR = errors.HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever the client uses
+_httpx = sys.modules[_HTTP_ERROR.__module__.partition(".")[0]]
 _ADVICE = {401: "Log in with `hf auth login`, or pass token='hf_...'.",
            403: "Your token does not open it: ask for access on the model's page.",
-           429: "Those were too many requests: wait some minutes, or pass token='hf_...', which allows more."}
+           429: "Those were too many requests: wait some minutes, or pass token='hf_...', which "
+                "allows more."}
 
 
 def _no_network(repo, filename):
     if constants.HF_HUB_OFFLINE:
-        return ConnectionError(f"{filename} of {repo!r} is not in the cache of the hub, and HF_HUB_OFFLINE "
-                               "forbids to fetch it. Unset it, or load the model once while online.")
-    return ConnectionError(f"The hub ({constants.ENDPOINT}) cannot be reached, and {filename} of {repo!r} is "
-                           "not in its cache. Check the network, or give a local folder.")
+        return ConnectionError(f"{filename} of {repo!r} is not in the cache of the hub, and "
+                               "HF_HUB_OFFLINE forbids to fetch it. Unset it, or load the model "
+                               "once while online.")
+    return ConnectionError(f"The hub ({constants.ENDPOINT}) cannot be reached, and {filename} of "
+                           f"{repo!r} is not in its cache. Check the network, or give a local "
+                           "folder.")
 
 
 def hub_error(
@@ -49,27 +52,30 @@ def hub_error(
 ) -> Exception: # to be raised
     "The `error` of the hub's client in words for the user"
     if isinstance(error, errors.GatedRepoError):
-        return PermissionError(f"{repo!r} is gated: its authors want you to ask first. Accept the terms on the "
-                               "model's page, then run `hf auth login` or pass token='hf_...'.")
+        return PermissionError(f"{repo!r} is gated: its authors want you to ask first. Accept the "
+                               "terms on the model's page, then run `hf auth login` or pass "
+                               "token='hf_...'.")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return FileNotFoundError(f"There is no model {repo!r}, neither as a local folder nor on the hub. Check "
-                                 "the spelling; a private model needs token='hf_...'.")
+        return FileNotFoundError(f"There is no model {repo!r}, neither as a local folder nor on "
+                                 "the hub. Check the spelling; a private model needs "
+                                 "token='hf_...'.")
     if isinstance(error, errors.RevisionNotFoundError):
         return FileNotFoundError(f"{repo!r} has no revision {revision!r}. "
                                  "Look at the branches and tags on its page.")
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         return _no_network(repo, filename)
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return PermissionError("token=True takes the token that you logged in with, and there is none. "
-                               "Run `hf auth login`.")
+        return PermissionError("token=True takes the token that you logged in with, and there is "
+                               "none. Run `hf auth login`.")
     if isinstance(error, errors.HFValidationError):
-        return FileNotFoundError(f"{repo!r} is neither a local folder nor a name that the hub could have "
-                                 "('gpt2', 'org/model').")
+        return FileNotFoundError(f"{repo!r} is neither a local folder nor a name that the hub "
+                                 "could have ('gpt2', 'org/model').")
     if status := getattr(getattr(error, "response", None), "status_code", None):
         return ConnectionError(f"The hub answered {status} for {filename} of {repo!r}. "
                                f"{_ADVICE.get(status, 'Try again later.')}")
-    return ConnectionError(f"The connection to the hub broke down while {filename} of {repo!r} was fetched "
-                           f"({type(error).__name__}: {shown(error, 300)}). What has come is kept: run it again.")
+    return ConnectionError(f"The connection to the hub broke down while {filename} of {repo!r} was "
+                           f"fetched ({type(error).__name__}: {shown(error, 300)}). What has come "
+                           "is kept: run it again.")
 
 # %% ../nbs/api/12_hub.ipynb #e54f94ec
 PATIENCE = 300 # seconds to wait where next to nothing comes
@@ -97,23 +103,27 @@ class _Guard:
         self.came, waited = self.came + n, time.monotonic() - self.since
         if self.came >= 1 << 16: self.since, self.came = time.monotonic(), 0
         elif waited > self.patience:
-            raise ConnectionError(f"Less than 64 kB of {self.name} came in {waited:,.0f} s. What has come is "
-                                  "kept: run it again later, or pass patience= with more seconds.")
+            raise ConnectionError(f"Less than 64 kB of {self.name} came in {waited:,.0f} s. What "
+                                  "has come is kept: run it again later, or pass patience= with "
+                                  "more seconds.")
 
     def answer(self, answer):
         "Called by the client for each `answer`, before it is looked at"
         if threading.get_ident() != self.thread: return  # that of another download
         for header in ("ETag", "X-Linked-ETag"):
             if not _ETAG.fullmatch(etag := answer.headers.get(header, "")) or ".." in etag:
-                raise ConnectionError(f"The hub calls the contents of {self.name} '{shown(etag)}', which is no "
-                                      "name for a file in a cache. Nothing was kept: check HF_ENDPOINT.")
+                raise ConnectionError(f"The hub calls the contents of {self.name} '{shown(etag)}', "
+                                      "which is no name for a file in a cache. Nothing was kept: "
+                                      "check HF_ENDPOINT.")
         wait = answer.headers.get("Retry-After", "").strip()
-        wait = wait if wait.isdigit() else (re.findall(r"\bt=(\d+)", answer.headers.get("RateLimit", "")) or ["0"])[-1]
+        resets = re.findall(r"\bt=(\d+)", answer.headers.get("RateLimit", ""))
+        wait = int(wait[:18]) if wait.isdigit() else int(resets[-1][:18]) if resets else 0
         left = self.patience - (time.monotonic() - self.since)
-        if answer.status_code >= 400 and int(wait[:18]) > left:
-            raise ConnectionError(f"The hub wants {int(wait[:18]):,} s to pass before it gives {self.name}, and of "
-                                  f"patience={self.patience:g} {max(left, 0):.0f} s are left. Run it again later, "
-                                  "or pass patience= with more seconds.")
+        if answer.status_code >= 400 and wait > left:
+            raise ConnectionError(f"The hub wants {wait:,} s to pass before it gives "
+                                  f"{self.name}, and of patience={self.patience:g} "
+                                  f"{max(left, 0):.0f} s are left. Run it again later, or pass "
+                                  "patience= with more seconds.")
         answer.stream = _Stream(answer.stream, self)
 
 
@@ -149,9 +159,9 @@ def whole_file(
     "The path of one file of `repo` in the hub's cache, downloaded if it is not there"
     try:
         with _guarded(f"{filename} of {repo}", patience):
-            return Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision, token=token,
-                                                        local_files_only=offline))
-    except errors.LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError, but it means: no network
+            how = dict(revision=revision, token=token, local_files_only=offline)
+            return Path(huggingface_hub.hf_hub_download(repo, filename, **how))
+    except errors.LocalEntryNotFoundError as error:  # an EntryNotFoundError that means: no network
         known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
         if known is huggingface_hub._CACHED_NO_EXIST: return None
         raise hub_error(error, repo, filename, revision) from None
@@ -185,20 +195,22 @@ def _size(n):
 def _check_range(answer, start, end, source):
     "Refuse an `answer` that is not the bytes `start` to `end` of the file `source` as it was"
     if answer.status_code == 200:
-        raise RangesRefused(f"The server sends {source.name} only as a whole, {_size(source.size)}.")
-    came, wanted = answer.headers.get("Content-Range", "no range"), f"bytes {start}-{end-1}/{source.size}"
+        raise RangesRefused(f"The server sends {source.name} only as a whole, "
+                            f"{_size(source.size)}.")
+    came = answer.headers.get("Content-Range", "no range")
+    wanted = f"bytes {start}-{end-1}/{source.size}"
     if came != wanted:
-        raise ConnectionError(f"Of {source.name} {wanted} was asked for, and {shown(came)} came: a proxy between "
-                              "here and the hub may be at fault, or the file has just been replaced. Nothing of "
-                              "the answer was kept: run it again.")
+        raise ConnectionError(f"Of {source.name} {wanted} was asked for, and {shown(came)} came: a "
+                              "proxy between here and the hub may be at fault, or the file has "
+                              "just been replaced. Nothing of the answer was kept: run it again.")
     note, etag = source.folder/"contents.etag", answer.headers.get("ETag", "")
     if etag and not note.exists():
         with replacing(note) as part: part.write_text(etag)
     elif etag and note.read_text() != etag:
         for piece in source.folder.iterdir():
             if piece.suffix != ".lock": piece.unlink()
-        raise ConnectionError(f"{source.name} has been replaced on the server since its first bytes were "
-                              "fetched. Nothing of it was kept: run it again.")
+        raise ConnectionError(f"{source.name} has been replaced on the server since its first "
+                              "bytes were fetched. Nothing of it was kept: run it again.")
 
 
 def _append(file, source, start, end, bar):
@@ -222,13 +234,14 @@ def _append(file, source, start, end, bar):
 TRIES = 5 # how often in a row a download may bring nothing
 
 def _fetch(source, start, end, path):
-    "Write the bytes `start` to `end` of the `HubFile` `source` to `path`: all, or none under that name"
+    "Write the bytes `start` to `end` of the `HubFile` `source` to `path`, whole or not at all"
     length, part = end - start, path.with_suffix(".part")
     if part.is_file() and part.stat().st_size > length: part.unlink()
     if (free := shutil.disk_usage(path.parent).free) < length:
-        raise OSError(f"{source.name} needs {_size(length)} on disk, and {constants.HF_HOME} has {_size(free)} "
-                      "free. Make room, or set HF_HOME to another disk.")
-    logging.getLogger("embgeom").info("fetching %s of the %s of %s", _size(length), _size(source.size), source.name)
+        raise OSError(f"{source.name} needs {_size(length)} on disk, and {constants.HF_HOME} has "
+                      f"{_size(free)} free. Make room, or set HF_HOME to another disk.")
+    logging.getLogger("embgeom").info("fetching %s of the %s of "
+                                      "%s", _size(length), _size(source.size), source.name)
     fail = lambda error: hub_error(error, source.repo, source.filename, source.commit)
     silent = not source.progress or length < 10e6  # or else as the client's own bars are told to be
     with (open(part, "ab") as file, _guarded(source.name, source.patience),
@@ -263,7 +276,8 @@ class HubFile:
 
     @property
     def folder(self):
-        return _cache(self.repo, hashlib.sha256(f"{self.filename} {self.etag}".encode()).hexdigest()[:32])
+        return _cache(self.repo, hashlib.sha256(f"{self.filename} "
+                                                f"{self.etag}".encode()).hexdigest()[:32])
 
     def map(self,
         start: int, # the first byte
@@ -276,7 +290,8 @@ class HubFile:
             if self.offline: raise _no_network(self.repo, self.filename)
             try:
                 with utils.WeakFileLock(path.with_suffix(".lock")):
-                    if not there(): _fetch(self, start, end, path)  # another process may have been faster
+                    # another process may have been faster
+                    if not there(): _fetch(self, start, end, path)
             except (ConnectionError, PermissionError, FileNotFoundError): raise
             except OSError as error: raise _no_cache(error) if error.errno else error from None
         return np.memmap(path, np.uint8, "c")

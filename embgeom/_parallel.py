@@ -69,13 +69,14 @@ def _number(path, pattern=r"(\d+)"):
 
 
 def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
-    "Bytes left under the tightest limit of the control groups that this process is in; None without a limit"
+    "Bytes left under the tightest limit of this process's control groups; None without a limit"
     try: inner = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
     except OSError: return None
     group, left = root/(inner[1] if inner else ""), []
     while group.is_relative_to(root):
         limit, used = _number(group/"memory.max"), _number(group/"memory.current")
-        cache = _number(group/"memory.stat", r"^inactive_file (\d+)") or 0  # given up when it is needed
+        cache = _number(group/"memory.stat", r"^inactive_file "
+                                             "(\d+)") or 0  # given up when it is needed
         if limit is not None and used is not None: left.append(limit - used + cache)
         group = group.parent
     return min(left, default=None)
@@ -91,7 +92,8 @@ def free_memory(
     device=None, # of the computation; this machine where None
 ) -> int: # bytes
     "How much memory can be had: on a GPU, or within all the limits this process is under"
-    if device is not None and torch.device(device).type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    if device is not None and torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     limits = psutil.virtual_memory().available, _container_memory(), _process_memory()
     return max(0, min(limit for limit in limits if limit is not None))
 
@@ -114,7 +116,8 @@ def check_fits(
 ):
     "Refuse work for which there is no memory"
     if n_bytes > (free := free_memory(device)):
-        raise MemoryError(f"{what} takes {n_bytes/1e9:.2f} GB of memory; {max(free, 0)/1e9:.2f} GB are free. {advice}")
+        raise MemoryError(f"{what} takes {n_bytes/1e9:.2f} GB of memory; {max(free, 0)/1e9:.2f} GB "
+                          f"are free. {advice}")
 
 # %% ../nbs/api/04_parallel.ipynb #2e907c03
 _memory = ContextVar("memory", default=None)
@@ -124,7 +127,8 @@ def cached(
     folder, # path, or a `joblib.Memory`; on a cluster one that all workers see
 ):
     "Inside, finished blocks of work are kept in `folder`, and not computed again"
-    token = _memory.set(folder if isinstance(folder, joblib.Memory) else joblib.Memory(folder, verbose=0))
+    memory = folder if isinstance(folder, joblib.Memory) else joblib.Memory(folder, verbose=0)
+    token = _memory.set(memory)
     try: yield
     finally: _memory.reset(token)
 
@@ -133,7 +137,7 @@ def shares(
     n, # how many rows
     least, # at least so many in each share but the last
 ) -> list: # slices that together cover 0 .. n
-    "All rows in one piece; four for each of joblib's workers where there are several, and sixteen or more where finished blocks are kept"
+    "All rows in one piece; four for each of several workers; sixteen or more where blocks are kept"
     jobs = joblib.effective_n_jobs(None)
     pieces = max(4*jobs if jobs > 1 else 1, 16 if _memory.get() else 1)
     return row_blocks(n, max(least, -(-n//pieces)))
@@ -148,17 +152,19 @@ def _task(function, memory, key, block, *shared):
     "What `function` gives for one block, on one thread; or what it gave before"
     with one_thread:
         if memory is None: return function(*shared, block)
-        return memory.cache(_compute, ignore=["function", "block", "shared"])(key, function, block, shared)
+        kept = memory.cache(_compute, ignore=["function", "block", "shared"])
+        return kept(key, function, block, shared)
 
 # %% ../nbs/api/04_parallel.ipynb #5a4a9b16
 def _holding(shared):
     "joblib's workers as they are configured; those of a cluster get `shared` once each"
     backend, jobs = get_active_backend()
     if not hasattr(backend, "client"): return nullcontext()
-    cluster = dict(n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60, **backend.submit_kwargs)
+    cluster = dict(n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60,
+                   **backend.submit_kwargs)
     for seconds in (1, 2, 4, 8, 0):
         try: return joblib.parallel_config("dask", scatter=list(shared), **cluster)
-        except (KeyError, ValueError, OSError):  # Dask, of a worker that dies while it is sent something
+        except (KeyError, ValueError, OSError):  # of a worker that dies while it is sent something
             if not seconds: raise
             time.sleep(seconds)
 
@@ -175,17 +181,19 @@ def each_block(
     memory = _memory.get()
     content = memory and joblib.hash(shared, coerce_mmap=True)
     key = lambda block: memory and joblib.hash((__version__, content, function, block))
-    own = {"n_jobs": threads, "backend": "threading"} if joblib.effective_n_jobs(None) == 1 and threads > 1 else {}
-    finished, losses = [], 0
-    with tqdm(total=len(blocks), desc=name, leave=False, disable=not progress or len(blocks) == 1) as bar:
+    alone = joblib.effective_n_jobs(None) == 1 and threads > 1
+    own = dict(n_jobs=threads, backend="threading") if alone else {}
+    finished, losses, silent = [], 0, not progress or len(blocks) == 1
+    with tqdm(total=len(blocks), desc=name, leave=False, disable=silent) as bar:
         while len(finished) < len(blocks):
             try:
                 with _holding(shared), one_thread:
-                    rest = [joblib.delayed(_task)(function, memory, key(b), b, *shared) for b in blocks[len(finished):]]
+                    rest = [joblib.delayed(_task)(function, memory, key(b), b, *shared)
+                            for b in blocks[len(finished):]]
                     for result in joblib.Parallel(return_as="generator", **own)(rest):
                         finished.append(result)
                         bar.update()
-            except CancelledError:  # from Dask: all workers that had the matrix died; it is sent again
+            except CancelledError:  # all workers that had the matrix died; it is sent again
                 losses += 1
                 if losses == 5: raise
     return finished

@@ -123,8 +123,9 @@ def _demo(args, say):
     from embgeom.transfers import transfer, transfer_all
     moved = transfer_all(NAMES) if args.full else transfer(NAMES[0], NAMES[-1], "pronoun")
     lead = ("The token embeddings of three small language models that come with the package, "
-            "measured side by side; and a steering vector found in one of them, moved to another of "
-            "a different width, and tried there beside that model's own vector and beside chance.")
+            "measured side by side; and a steering vector found in one of them, moved to another "
+            "of a different width, and tried there beside that model's own vector and beside "
+            "chance.")
     footer = ("Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local "
               "Geometry of Language Model Embeddings, arXiv 2503.21073.")
     page = write_page(args.out, "What do the embeddings of these models share?", lead,

@@ -24,15 +24,17 @@ def path(
 ) -> Path: # a folder for `AutoModelForCausalLM` and `AutoTokenizer`
     "The folder of the model `name` that comes with the package"
     if name not in NAMES:
-        raise ValueError(f"There is no model {name!r} in the package; there are {', '.join(NAMES)}. "
-                         "Others are given by a folder or by their name on the hub.")
+        raise ValueError(f"There is no model {name!r} in the package; there are "
+                         f"{', '.join(NAMES)}. Others are given by a folder or by their name on "
+                         "the hub.")
     folder = Path(embgeom.__file__).parent/"pocket_models"/name
     if not (folder/"config.json").is_file():
-        raise FileNotFoundError(f"The model {name} is missing from the package ({folder}): install it anew.")
+        raise FileNotFoundError(f"The model {name} is missing from the package ({folder}): install "
+                                "it anew.")
     return folder
 
 # %% ../nbs/api/21_pocket.ipynb #b5897c47
 def cache_folder() -> Path: # may not exist yet
-    "Where what was fetched is kept: `EMBGEOM_CACHE`, else `XDG_CACHE_HOME/embgeom`, else `~/.cache/embgeom`"
+    "Where what was fetched is kept: `EMBGEOM_CACHE`, else the user's cache folder"
     if root := os.environ.get("EMBGEOM_CACHE"): return Path(root).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"embgeom"
