@@ -40,7 +40,7 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
     ],
     python_requires=">=" + cfg["min_python"],
-    packages=find_packages(include=[cfg["lib_name"]]),
+    packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]),
     package_data={cfg["lib_name"]: cfg["package_data"].split()},
     include_package_data=False,
     install_requires=requirements("requirements"),

@@ -17,16 +17,21 @@ EXPLORER = ".embgeom-explorer"
 
 # --- without a kernel -------------------------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def page_of_explorers(docs):
-    return next(page for page in docs if page.name == "51_explorers.html")
+PAGES = {"LLEExplorer": "lle", "GlobalExplorer": "similarity", "DimensionExplorer": "dimension", "SteeringExplorer": "steering"}
+NAMES = list(PAGES)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def page_of_explorer(request, docs):
+    return next(page for page in docs if page.name == f"51_explorers_{PAGES[request.param]}.html")
 
 
 @pytest.fixture(scope="module")
-def opened(chromium, page_of_explorers):
-    with pages.opened(page_of_explorers, chromium) as (page, errors, _):
+def explorer(chromium, page_of_explorer):
+    with pages.opened(page_of_explorer, chromium) as (page, errors, _):
         pages.wait_for_widgets(page, errors, 30)
-        yield page
+        assert page.locator(EXPLORER).count() == 1
+        yield page.locator(EXPLORER)
         assert errors == []
 
 
@@ -39,16 +44,7 @@ def shown_step(explorer):
     return step.inner_text(), picture.screenshot()
 
 
-NAMES = ["LLEExplorer", "GlobalExplorer", "DimensionExplorer", "SteeringExplorer"]
-
-
-def test_every_explorer_is_in_the_page(opened):
-    assert opened.locator(EXPLORER).count() == len(NAMES)
-
-
-@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
-def test_stepping_changes_words_and_picture(opened, number):
-    explorer = opened.locator(EXPLORER).nth(number)
+def test_stepping_changes_words_and_picture(explorer):
     tabs = explorer.get_by_role("tab")
     assert 5 <= tabs.count() <= 8
     seen = []
@@ -60,26 +56,23 @@ def test_stepping_changes_words_and_picture(opened, number):
     assert len(set(words)) == len(words) and len(set(pictures)) == len(pictures)
 
 
-@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
-def test_keys_step_too(opened, number):
-    tabs = opened.locator(EXPLORER).nth(number).get_by_role("tab")
+def test_keys_step_too(explorer):
+    tabs = explorer.get_by_role("tab")
     tabs.first.click()
     tabs.first.press("ArrowRight")
-    opened.keyboard.press("Enter")
+    explorer.page.keyboard.press("Enter")
     assert tabs.nth(1).get_attribute("aria-selected") == "true"
 
 
-@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
-def test_what_needs_a_kernel_is_not_in_the_page(opened, number):
-    explorer = opened.locator(EXPLORER).nth(number)
+def test_what_needs_a_kernel_is_not_in_the_page(explorer):
     of_charts = ".vega-embed *"
     for control in ("input", "select", "button", ".noUi-handle"):
         assert explorer.locator(f"{control}:visible:not({of_charts})").count() == 0
     assert explorer.get_by_text("In a running notebook").is_visible()
 
 
-def test_the_multiplier_of_the_items_lives_in_the_page(opened):
-    explorer = opened.locator(EXPLORER).nth(NAMES.index("SteeringExplorer"))
+@pytest.mark.parametrize("page_of_explorer", ["SteeringExplorer"], indirect=True)
+def test_the_multiplier_of_the_items_lives_in_the_page(explorer):
     explorer.get_by_role("tab", name="7 items").click()
     before = shown_step(explorer)
     explorer.locator("select:visible").select_option(index=0)
@@ -87,8 +80,8 @@ def test_the_multiplier_of_the_items_lives_in_the_page(opened):
     assert before[0] == after[0] and before[1] != after[1]
 
 
-def test_a_phone_shows_all_of_it(chromium, page_of_explorers):
-    with pages.opened(page_of_explorers, chromium, viewport={"width": 390, "height": 844}) as (page, errors, _):
+def test_a_phone_shows_all_of_it(chromium, page_of_explorer):
+    with pages.opened(page_of_explorer, chromium, viewport={"width": 390, "height": 844}) as (page, errors, _):
         pages.wait_for_widgets(page, errors, 30)
         tabs = page.locator(EXPLORER).get_by_role("tab").all()
         for box in [tab.bounding_box() for tab in tabs]:
@@ -96,8 +89,9 @@ def test_a_phone_shows_all_of_it(chromium, page_of_explorers):
 
 
 @pytest.mark.parametrize("broken", ["a mark that is none", "no widget state"])
-def test_a_broken_explorer_is_seen(chromium, page_of_explorers, broken, tmp_path):
-    html = page_of_explorers.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page_of_explorer", ["DimensionExplorer"], indirect=True)
+def test_a_broken_explorer_is_seen(chromium, page_of_explorer, broken, tmp_path):
+    html = page_of_explorer.read_text(encoding="utf-8")
     if broken == "no widget state":
         html = html.replace("application/vnd.jupyter.widget-state+json", "application/json")
     else:  # in a step that is not in sight at first
@@ -113,19 +107,17 @@ def test_a_broken_explorer_is_seen(chromium, page_of_explorers, broken, tmp_path
 
 LIVE = """
 from dataclasses import replace
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from embgeom import load_space, match_tokens, pocket
 from embgeom.behaviors import load_behavior
 from embgeom.explorers import DimensionExplorer, GlobalExplorer, LLEExplorer, SteeringExplorer
-from embgeom.steering import NEUTRAL_TEXTS
-folders = {name: pocket.path(name) for name in ("pocket-96", "pocket-192")}
-pair, outputs = (match_tokens(*(load_space(f, role, name=n) for n, f in folders.items())) for role in ("input", "output"))
-models, tokenizer = [AutoModelForCausalLM.from_pretrained(f) for f in folders.values()], AutoTokenizer.from_pretrained(folders["pocket-96"])
+from embgeom.models import NEUTRAL_TEXTS
+names = "pocket-96", "pocket-192"
+pair = match_tokens(*(load_space(pocket.path(n), "input", name=n) for n in names))
 pronoun = load_behavior("pronoun")
 few = replace(pronoun, items=pronoun.items[:5])
 """
 CELLS = [LIVE, *(f"{name}(pair, ' brother')" for name in NAMES[:-1]),
-         "SteeringExplorer(models, (tokenizer, tokenizer), outputs, few, 3, texts=NEUTRAL_TEXTS[:4])"]
+         "SteeringExplorer(*names, few, 3, texts=NEUTRAL_TEXTS[:4])"]
 PYTHON = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
 SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # cells out of sight are there too
             "apputils-extension/notification": '{"fetchNews": "false"}'}
@@ -225,12 +217,12 @@ def test_a_token_and_a_number_change_sentence_and_picture(live, number):
     assert "␣king" in after[0] and explorer.get_by_text("In a running notebook").is_hidden()
 
 
-def test_block_and_multiplier_change_the_steered_sentence(live):
+def test_layer_and_multiplier_change_the_steered_sentence(live):
     explorer = live.locator(EXPLORER).nth(NAMES.index("SteeringExplorer"))
     before = seen(explorer)
-    assert "pocket-96 at block 3" in before[0] and "multiplier 1," in before[0]
-    explorer.get_by_label("block", exact=True).select_option("2")
+    assert "pocket-96 at layer 3" in before[0] and "multiplier 1," in before[0]
+    explorer.get_by_label("layer", exact=True).select_option("2")
     other = until_changed(explorer, *before)
-    assert "pocket-96 at block 2" in other[0]
+    assert "pocket-96 at layer 2" in other[0]
     explorer.locator(".noUi-handle").first.press("ArrowLeft")
     explorer.get_by_text("multiplier 0.5,").wait_for()

@@ -84,7 +84,7 @@ def load(folder):
 
 def shown(thing):
     "The HTML of everything that `thing` shows: itself, its chart or charts, the steps of an explorer"
-    if isinstance(thing, embgeom.explorers.Explorer):
+    if isinstance(thing, embgeom.explorers._base.Explorer):
         yield from (step.to_html(1, 2) for step in thing.steps)
         yield from (w.value for w in (thing._sentence, thing._said))
         charts = [thing.chart, *(step.chart for step in thing.steps)]

@@ -1,0 +1,110 @@
+"""Do explorers answer for any token in a page without a kernel, with the same words and numbers as in Python?"""
+import functools
+import http.server
+import re
+import threading
+
+import numpy as np
+import pytest
+from ipywidgets.embed import dependency_state, embed_minimal_html
+
+import pages
+from embgeom import explorers, load_space, match_tokens, pocket
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return match_tokens(*(load_space(pocket.path(name), "input", name=name) for name in ("pocket-96", "pocket-192")))
+
+
+def small(pair):
+    "Every twentieth token, for what takes long"
+    return pair.subset(list(range(0, len(pair), 20)))
+
+
+MAKE = {"LLEExplorer": lambda pair: explorers.LLEExplorer(pair, " brother", page="table.json"),
+        "GlobalExplorer": lambda pair: explorers.GlobalExplorer(pair, " brother", page="table.json"),
+        "DimensionExplorer": lambda pair: explorers.DimensionExplorer(small(pair), 7, k=40, page="table.json")}
+
+
+@pytest.fixture(scope="module", params=MAKE)
+def alive(request, pair, chromium, tmp_path_factory):
+    "An explorer, and its page, served as it would be"
+    folder = tmp_path_factory.mktemp(request.param)
+    explorer = MAKE[request.param](pair)
+    explorer.publish(folder/"table.json")
+    embed_minimal_html(folder/"page.html", views=[explorer], state=dependency_state([explorer]))
+    written = (folder/"page.html").read_text(encoding="utf-8")  # our copies of the scripts have other checksums
+    (folder/"page.html").write_text(re.sub('integrity="[^"]*"', "", written), encoding="utf-8")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    here, errors, outside = f"http://127.0.0.1:{server.server_port}/", [], []
+    page = chromium.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(here) else pages.answer(route, outside))
+    page.goto(here + "page.html")
+    page.wait_for_selector("[data-shown]", timeout=60_000)
+    yield explorer, page, folder
+    page.close()
+    server.shutdown()
+    assert errors == []
+
+
+def answer(page, query, name):
+    "Type `query`; the words that come for the token `name`, and the rows of the picture"
+    page.locator(".embgeom-query").fill(query)
+    page.wait_for_function("name => document.querySelector('[data-shown]').dataset.shown === name", arg=name)
+    marks = page.locator(".embgeom-picture svg .role-mark path, .embgeom-picture svg .role-mark text")
+    return page.locator(".embgeom-words").inner_text(), [m.get_attribute("aria-label") or "" for m in marks.all()]
+
+
+def test_typed_tokens_get_the_sentence_of_python(alive):
+    explorer, page, _ = alive
+    for row in np.random.default_rng(0).permutation(len(explorer.data))[:20]:
+        explorer.row = int(row)
+        explorer.compute()
+        words, marks = answer(page, explorer.plain, explorer.names[explorer_finds(explorer)])
+        explorer.row = explorer_finds(explorer)
+        explorer.compute()
+        assert words == explorer.say().replace("**", ""), explorer.plain
+        assert marks
+
+
+def explorer_finds(explorer):
+    "The token that a search for the name of the present one finds first"
+    from embgeom.explorers._base import search
+    return search(explorer._texts, explorer.plain)[0]
+
+
+def test_the_picture_is_that_of_python(alive):
+    explorer, page, _ = alive
+    if not isinstance(explorer, explorers.LLEExplorer): pytest.skip("bars can be read off the page; curves cannot")
+    explorer.row = int(explorer.data.rows(" king")[0])
+    explorer.compute()
+    _, marks = answer(page, " king", explorer.plain)
+    seen = {tuple(part.split(": ", 1)[1] for part in mark.split("; ")[:3]) for mark in marks if "neighbor" in mark}
+    long = explorer.picture("").data
+    assert len(seen) == len(long)
+    for neighbor, model, weight in long[["neighbor", "model", "weight"]].itertuples(index=False):
+        assert any(neighbor in s and model in s and any(abs(float(x.replace("−", "-")) - weight) < .0011 for x in s
+                                                       if x.replace("−", "-").replace(".", "").lstrip("-").isdigit()) for s in seen)
+
+
+def test_a_search_without_result_says_so(alive):
+    _, page, _ = alive
+    before = page.locator(".embgeom-words").inner_text()
+    page.locator(".embgeom-query").fill("qzqzqz")
+    assert page.get_by_text("No token contains this").is_visible() and page.locator(".embgeom-words").inner_text() == before
+
+
+def test_the_table_is_small(alive):
+    _, _, folder = alive
+    assert (folder/"table.json").stat().st_size < 1.5e6
+
+
+def test_without_a_table_the_page_says_what_is_missing(alive, chromium):
+    _, _, folder = alive
+    with pages.opened(folder/"page.html", chromium) as (page, *_):  # a file's script may not fetch
+        page.get_by_text("In a running notebook there are controls here").wait_for(timeout=30_000)
+        assert not page.locator(".embgeom-query").is_visible()
