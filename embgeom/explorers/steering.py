@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..behaviors import Behavior, WordItem
-from ..emb2emb import METHODS, Emb2Emb
+from ..emb2emb import METHODS, Emb2Emb, fit_methods
 from ..evaluation import steering_curve
 from ._base import Explorer, Step, plane, value_of
 from ..models import LanguageModel
@@ -62,13 +62,13 @@ def difference_step(e):
 # %% ../../nbs/api/51_explorers_steering.ipynb #est00010
 def map_step(e):
     "Rows moved by the map, against the rows of the target"
-    m, (A, B) = e.mapping, (s.matrix.astype(float) for s in (e.pair.source, e.pair.target))
-    moved, own = m.transform(A, "procrustes" if e.method == "procrustes" else "ridge"), B
+    A, B = (s.matrix.astype(float) for s in (e.pair.source, e.pair.target))
+    moved, own = e.maps["procrustes" if e.method == "procrustes" else "ridge"].transform(A), B
     cosines = (moved*own).sum(1)/np.linalg.norm(moved, axis=1)/np.linalg.norm(own, axis=1)
     moved, own = (z - z.mean(0) for z in (moved, own))
     axis = np.linalg.svd(own, full_matrices=False)[2][0]
-    return Step("map", f"One matrix takes vectors of {e.source} ({m.source_dim_} numbers) to {e.target} ({m.target_dim_}). It is "
-                f"fitted on the output rows A and B of the {m.n_tokens_:,} tokens that both have; no text is run. The method is "
+    return Step("map", f"One matrix takes vectors of {e.source} ({A.shape[1]} numbers) to {e.target} ({B.shape[1]}). It is "
+                f"fitted on the output rows A and B of the {len(A):,} tokens that both have; no text is run. The method is "
                 f"**{e.method}**. The picture: the rows of A, moved by the fitted matrix, against the rows of B, along the "
                 f"direction in which B spreads most. Moved and own row have a cosine of {np.median(cosines):.2f} in the median.",
                 FORMULAS[e.method],
@@ -92,7 +92,7 @@ def rescale_step(e):
     v, u = e.one[e.layer], e.moved[e.to]
     rows = [("hidden states", e.one.norms[e.layer], e.source), ("vector", np.linalg.norm(v), e.source),
             ("hidden states", e.moved.norms[e.to], e.target),
-            ("as the method gives it", np.linalg.norm(e.mapping.transform(v, e.method)), e.target),
+            ("as the method gives it", np.linalg.norm(e.mapping.transform(v)), e.target),
             ("rescaled", np.linalg.norm(u), e.target)]
     return Step("rescale", "Hidden states are not equally long in the two models. The moved vector is made as long against the "
                 f"hidden states of {e.target}, layer {e.to}, as the vector is in {e.source}: "
@@ -171,11 +171,11 @@ class SteeringExplorer(Explorer):
         self.pair = match_tokens(*(m.space("output") for m in self.models))
         self.vector, self.native = (extract_steering_vector(m, behavior.contrasts, position=behavior.position, texts=texts)
                                     for m in self.models)
-        self.mapping = Emb2Emb().fit(self.pair)
+        self.maps = fit_methods(self.pair)
         multipliers = sorted(map(float, multipliers))
         middle = len(self.vector)//2 if layer is None else layer
         self._layer = widgets.Dropdown(description="layer", options=list(self.vector), value=middle)
-        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or self.mapping.method_)
+        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or Emb2Emb().method)
         self._multiplier = widgets.SelectionSlider(description="multiplier", options=[(f"{m:g}", m) for m in multipliers],
                                                    value=multipliers[-1], continuous_update=False)
         controls = [self._layer, self._method, self._multiplier]
@@ -183,10 +183,13 @@ class SteeringExplorer(Explorer):
 
     layer, method, multiplier = value_of("_layer"), value_of("_method"), value_of("_multiplier")
 
+    @property
+    def mapping(self): return self.maps[self.method]
+
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, target = replace(self.vector, directions={self.layer: self.vector[self.layer]}), self.models[1]
-        moved = self.mapping.move(one, target.model, target.tokenizer, self.method, texts=self.texts)
+        moved = self.mapping.move(one, target, texts=self.texts)
         controls = {"native": replace(self.native, directions={j: self.native[j] for j in moved}),
                     "shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         multipliers = [m for _, m in self._multiplier.options]
