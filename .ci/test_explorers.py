@@ -1,4 +1,5 @@
 """Do the explorers live, in a page without a kernel and in JupyterLab with one?"""
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from playwright.sync_api import Error
 
 import notebooks
 import pages
-from house import needs
+from house import as_page, needs
 
 EXPLORER = ".embgeom-explorer"
 
@@ -22,8 +23,9 @@ NAMES = list(PAGES)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def page_of_explorer(request, docs):
-    return next(page for page in docs if page.name == f"51_explorers_{PAGES[request.param]}.html")
+def page_of_explorer(request, tmp_path_factory):
+    name = f"51_explorers_{PAGES[request.param]}.ipynb"
+    return as_page(shutil.copy(notebooks.ROOT / "nbs" / "api" / name, tmp_path_factory.mktemp("page") / name))
 
 
 @pytest.fixture(scope="module")
