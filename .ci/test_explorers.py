@@ -41,6 +41,7 @@ def shown_step(explorer):
     "The words of the step in sight, and its picture as the browser paints it"
     step = explorer.locator(".embgeom-step:visible")
     picture = explorer.locator(".embgeom-steps").locator(pages.CHARTS).locator("visible=true")
+    picture.first.wait_for(timeout=30_000)
     assert step.count() == 1 and picture.count() == 1
     pages.wait_for_charts(explorer.page, [], 10)
     return step.inner_text(), picture.screenshot()
