@@ -81,6 +81,16 @@ def _ids_of(texts, tokenizer, row_of):
         yield row_of[ids]
 
 
+def _add(rows, frequency, pairs):
+    "Add the tokens `rows` of some texts (-1 between them) to `frequency`, their pairs to `pairs`"
+    frequency += np.bincount(rows[rows >= 0], minlength=len(frequency))
+    for lag in pairs:
+        first, second = rows[:-lag], rows[lag:]
+        both = (first >= 0) & (second >= 0)
+        at, ones = (first[both], second[both]), np.ones(both.sum(), dtype=np.int64)
+        pairs[lag] = pairs[lag] + sparse.coo_matrix((ones, at), shape=pairs[lag].shape).tocsr()
+
+
 def count_tokens(
     texts: Iterable,  # strings, or sequences of token ids; any iterable, read once
     tokenizer,  # a fast tokenizer of `transformers`, or one of `tokenizers`
@@ -94,9 +104,7 @@ def count_tokens(
     A text given as one string raises TypeError; ids of another tokenizer, or no text, ValueError.
     """
     if isinstance(texts, (str, bytes)):
-        raise TypeError(
-            "count_tokens takes an iterable of texts; one string came. Put it into a list."
-        )
+        raise TypeError("count_tokens takes an iterable of texts: put one text into a list.")
     lags = tuple(lags)
     if not lags or any(not isinstance(lag, int) or lag < 1 for lag in lags):
         raise ValueError(f"Lags are whole numbers from 1; {lags} came.")
@@ -105,29 +113,16 @@ def count_tokens(
     row_of = np.full(keys.n_ids, -1)
     row_of[ids] = np.arange(len(ids))
 
-    size, gap = len(ids), np.full(max(lags), -1)
-    frequency = np.zeros(size, dtype=np.int64)
-    pairs = {lag: sparse.csr_matrix((size, size), dtype=np.int64) for lag in lags}
-
-    def add(rows):  # some texts at a time: turning pairs into a sparse table has a fixed cost
-        rows = np.concatenate(rows)
-        frequency[:] += np.bincount(rows[rows >= 0], minlength=size)
-        for lag in lags:
-            first, second = rows[:-lag], rows[lag:]
-            both = (first >= 0) & (second >= 0)
-            at, ones = (first[both], second[both]), np.ones(both.sum(), dtype=np.int64)
-            pairs[lag] = pairs[lag] + sparse.coo_matrix((ones, at), shape=(size, size)).tocsr()
-
-    held = []
-    for rows in tqdm(
-        _ids_of(texts, tokenizer, row_of), desc="texts", disable=not progress, leave=False
-    ):
+    frequency = np.zeros(len(ids), dtype=np.int64)
+    pairs = {lag: sparse.csr_matrix((len(ids), len(ids)), dtype=np.int64) for lag in lags}
+    held, gap = [], np.full(max(lags), -1)
+    for rows in tqdm(_ids_of(texts, tokenizer, row_of), "texts", disable=not progress, leave=False):
         held += [rows, gap]
-        if sum(map(len, held)) > 4_000_000:
-            add(held)
+        if sum(map(len, held)) > 4_000_000:  # making a sparse table has a fixed cost
+            _add(np.concatenate(held), frequency, pairs)
             held = []
     if held:
-        add(held)
+        _add(np.concatenate(held), frequency, pairs)
     if not frequency.sum():
         raise ValueError("There is nothing to count: no text came, or only empty ones.")
     return TokenCounts(tuple(keys[i] for i in ids.tolist()), ids, frequency, pairs)
@@ -222,6 +217,21 @@ def _reduced(rows, dim):
 
 
 @patch
+def _check_space(self: TokenCounts, direction, lag, kind, dim):
+    "Refuse what no space can be made of; the number of directions to keep, or None for all"
+    if direction not in ("next", "previous"):
+        raise ValueError(f"direction is 'next' or 'previous'; {direction!r} came.")
+    if kind not in ("hellinger", "ppmi"):
+        raise ValueError(f"kind is 'hellinger' or 'ppmi'; {kind!r} came.")
+    if lag not in self.pairs:
+        raise ValueError(f"The lags {tuple(self.pairs)} were counted; {lag!r} was asked for.")
+    large = len(self.tokens) > _CONTEXTS
+    if large and dim is not None and dim > DIM:
+        raise ValueError(f"dim is at most {DIM} for vocabularies above {_CONTEXTS:,}; {dim} came.")
+    return DIM if large and dim is None else dim
+
+
+@patch
 def space(
     self: TokenCounts,
     direction: str = "next",  # "next": what follows a token; "previous": what comes before it
@@ -235,46 +245,32 @@ def space(
 
     Raises ValueError where no such lag was counted, or fewer than 4 tokens were seen often enough.
     """
-    if direction not in ("next", "previous"):
-        raise ValueError(f"direction is 'next' or 'previous'; {direction!r} came.")
-    if kind not in ("hellinger", "ppmi"):
-        raise ValueError(f"kind is 'hellinger' or 'ppmi'; {kind!r} came.")
-    if lag not in self.pairs:
-        raise ValueError(f"The lags {tuple(self.pairs)} were counted; {lag!r} was asked for.")
-    large = len(self.tokens) > _CONTEXTS
-    dim = DIM if large and dim is None else dim
-    if large and dim > DIM:
-        raise ValueError(f"dim is at most {DIM} for vocabularies above {_CONTEXTS:,}; {dim} came.")
+    dim = self._check_space(direction, lag, kind, dim)
 
     # Rows of tokens that were seen, columns of the most frequent contexts.
     table = self.pairs[lag] if direction == "next" else self.pairs[lag].T.tocsr()
     contexts = np.sort(np.argsort(-self.frequency, kind="stable")[:_CONTEXTS])
     table = table[:, contexts]
-    seen = np.flatnonzero((self.frequency >= min_count) & (np.asarray(table.sum(1)).ravel() > 0))
+    neighbors = np.asarray(table.sum(1)).ravel()
+    seen = np.flatnonzero((self.frequency >= min_count) & (neighbors > 0))
     rows = {"hellinger": _hellinger, "ppmi": _ppmi}[kind](table[seen])
     some = np.flatnonzero(rows.getnnz(1))  # PPMI can leave a row of zeros
     rows, seen = rows[some], seen[some]
     if len(seen) < 4:
         raise ValueError(
-            f"Only {len(seen)} of {len(self.tokens):,} tokens occur {min_count} times or more with a "
-            "neighbor: count more text, or lower min_count."
+            f"Only {len(seen)} of {len(self.tokens):,} tokens occur {min_count} times or more "
+            "with a neighbor: count more text, or lower min_count."
         )
     if dim is not None and not 0 < dim < min(rows.shape):
         raise ValueError(f"dim is from 1 to {min(rows.shape) - 1:,} here; {dim} came.")
 
-    matrix, lost = (rows.toarray().astype(np.float32), 0.0) if dim is None else _reduced(rows, dim)
-    report = {
-        "tokens_counted": self.n_tokens,
-        "left_out": len(self.tokens) - len(seen),
-        "variance_lost": lost,
-    }
-    return EmbeddingSpace(
-        matrix,
-        [self.tokens[i] for i in seen],
-        f"{direction}, lag {lag}",
-        ids=self.ids[seen],
-        report=report,
-    )
+    all_of_it = lambda: (rows.toarray().astype(np.float32), 0.0)
+    matrix, lost = all_of_it() if dim is None else _reduced(rows, dim)
+    left_out = len(self.tokens) - len(seen)
+    report = {"tokens_counted": self.n_tokens, "left_out": left_out, "variance_lost": lost}
+    tokens = [self.tokens[i] for i in seen]
+    name = f"{direction}, lag {lag}"
+    return EmbeddingSpace(matrix, tokens, name, ids=self.ids[seen], report=report)
 
 # %% ../nbs/api/36_corpus.ipynb #ebd0790d
 @patch
@@ -719,11 +715,26 @@ def _pairs_beyond(spaces, weights, most=2000, n=20):
     )
 
 
+def _total(of, first, S, left_out, halves, in_random_order):
+    "All terms together: their share, its interval, on held-out tokens, of a shuffled corpus"
+    kept, n = [*first, *range(2, len(S))], len(first)
+    cut = lambda M: M[..., kept, :][..., kept]
+    share, se = float(_fitted_share(cut(S), n)), _stderr(_fitted_share(cut(left_out), n))
+    held_out = [
+        float(_fitted_share(cut(scored), n, _coefficients(cut(fitted), n)))
+        for (scored, _), (fitted, _) in zip(halves, halves[::-1])
+    ]
+    shuffled = np.nan if in_random_order is None else float(_fitted_share(cut(in_random_order), n))
+    low, high = share - 1.96 * se, share + 1.96 * se
+    return dict(
+        of=of, share=share, low=low, high=high, held_out=np.mean(held_out), shuffled=shuffled
+    )
+
+
 def explain(
     source: EmbeddingSpace,  # the first of the two
     target: EmbeddingSpace,  # the second
-    corpus: TokenCounts
-    | dict,  # counts of texts, or {term: spaces} as `corpus_terms` and `load_corpus` give it
+    corpus: TokenCounts | dict,  # counts, or {term: spaces} as of `corpus_terms`, `load_corpus`
     *,
     shuffled: bool = False,  # also explain by the same corpus in random order (counts only)
 ) -> Explanation:  # prints itself; .chart(), .to_frame()
@@ -732,64 +743,36 @@ def explain(
     Over all pairs of the tokens that both spaces and the corpus have, in closed form. What the
     texts at hand explain is a lower bound. Raises ValueError below 4 common tokens.
     """
+    if shuffled and not isinstance(corpus, TokenCounts):
+        raise ValueError("Only counts can be shuffled: give TokenCounts as the corpus.")
     terms = corpus_terms(corpus) if isinstance(corpus, TokenCounts) else corpus
-    by = [s for spaces in terms.values() for s in spaces]
-    spaces = _together([source, target], by)
+    spaces = _together([source, target], [s for by in terms.values() for s in by])
     order = np.argsort(spaces[2].ids, kind="stable")  # tokenizers number frequent tokens first
     spaces = [s.subset(order) for s in spaces]
+    names = SpacePair(*spaces[:2]).names
     ends = np.cumsum([2, *map(len, terms.values())])
-    blocks = {term: list(range(start, end)) for term, start, end in zip(terms, ends, ends[1:])}
+    columns = {term: list(range(start, end)) for term, start, end in zip(terms, ends, ends[1:])}
 
-    # All terms together, with errors, and held out; then each term by itself.
+    # All terms together, then each term by itself.
     totals, products = _table_sums(spaces)
     S, left_out = _left_out(totals, products)
-    halves, given = _halves(spaces), list(range(2, len(spaces)))
+    halves, in_random_order = _halves(spaces), None
     if shuffled:
-        if not isinstance(corpus, TokenCounts):
-            raise ValueError("Only counts can be shuffled: give TokenCounts as the corpus.")
-        by_chance = [s for spaces in corpus_terms(corpus.shuffled()).values() for s in spaces]
-        in_random_order = _table_sums(_together([source, target], by_chance))[1].sum(2) / 2
-    rows, whole = [], []
-    for of, first in ((spaces[0].name, [0]), (spaces[1].name, [1]), ("shared", [0, 1])):
-        kept = [*first, *given]
-        cut = lambda M: M[..., kept, :][..., kept]
-        share, se = (
-            float(_fitted_share(cut(S), len(first))),
-            _stderr(_fitted_share(cut(left_out), len(first))),
-        )
-        held = [
-            float(_fitted_share(cut(A), len(first), _coefficients(cut(B), len(first))))
-            for (A, _), (B, _) in zip(halves, halves[::-1])
-        ]
-        chance = float(_fitted_share(cut(in_random_order), len(first))) if shuffled else np.nan
-        whole.append(
-            dict(
-                of=of,
-                share=share,
-                low=share - 1.96 * se,
-                high=share + 1.96 * se,
-                held_out=np.mean(held),
-                shuffled=chance,
-            )
-        )
-        rows += _rows_of(of, first, S, blocks)
+        by = [s for spaces in corpus_terms(corpus.shuffled()).values() for s in spaces]
+        in_random_order = _table_sums(_together([source, target], by))[1].sum(2) / 2
+    whole, rows = [], []
+    for of, first in ((names[0], [0]), (names[1], [1]), ("shared", [0, 1])):
+        whole.append(_total(of, first, S, left_out, halves, in_random_order))
+        rows += _rows_of(of, first, S, columns)
 
     # What is left, token by token and pair by pair.
     weights = np.vstack([np.eye(2), -_coefficients(S, 2)]).T
     own = np.einsum("ap,pqn,bq->abn", weights, products, weights)
     beyond = own[0, 1] / np.sqrt(own[0, 0] * own[1, 1])
-    r = S[0, 1] / np.sqrt(S[0, 0] * S[1, 1])
-    values = left_out[:, 0, 1] / np.sqrt(left_out[:, 0, 0] * left_out[:, 1, 1])
-    return Explanation(
-        (source.name or "source", target.name or "target"),
-        float(r),
-        _stderr(values),
-        pd.DataFrame(rows),
-        pd.DataFrame(whole),
-        spaces[0].tokens,
-        beyond,
-        _pairs_beyond(spaces, weights),
-    )
+    r = float(S[0, 1] / np.sqrt(S[0, 0] * S[1, 1]))
+    se = _stderr(left_out[:, 0, 1] / np.sqrt(left_out[:, 0, 0] * left_out[:, 1, 1]))
+    shares, pairs = pd.DataFrame(rows), _pairs_beyond(spaces, weights)
+    return Explanation(names, r, se, shares, pd.DataFrame(whole), spaces[0].tokens, beyond, pairs)
 
 # %% ../nbs/api/36_corpus.ipynb #3189d2b7
 @patch
