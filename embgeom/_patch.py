@@ -15,7 +15,6 @@ def patch(
     "Make `member` a member of the class that its first parameter is annotated with"
     function = getattr(member, "fget", None) or getattr(member, "__func__", member)
     cls = next(iter(function.__annotations__.values()))
-    cls = getattr(cls, "__args__", [cls])[0]  # type[Class], as the first parameter of a classmethod
     function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
     setattr(cls, function.__name__, member)
     return function.__globals__.get(function.__name__)

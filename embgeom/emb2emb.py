@@ -221,7 +221,7 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
 # %% ../nbs/api/40_emb2emb.ipynb #55c5700e
 @patch
 @classmethod
-def from_moments(cls: type[Emb2Emb],
+def from_moments(cls: Emb2Emb,
     moments: RowMoments, # from `row_moments`
     **parameters, # method, alpha, relative
 ) -> Emb2Emb: # fitted
@@ -301,7 +301,7 @@ def score(self: Emb2Emb,
 # %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
 @patch
 @classmethod
-def paper(cls: type[Emb2Emb],
+def paper(cls: Emb2Emb,
     pair: SpacePair, # unembedding rows of the shared tokens
     random_state: int = 0, # seed of the draw
 ) -> Emb2Emb: # a fitted map by the method "ridge"
@@ -474,7 +474,7 @@ def _check_map(about, tensors):
 
 @patch
 @classmethod
-def from_pretrained(cls: type[Emb2Emb],
+def from_pretrained(cls: Emb2Emb,
     name: str | Path, # a folder, or a repository on the hub
     **hub, # revision, cache_dir, force_download, local_files_only, token: of hf_hub_download
 ) -> Emb2Emb: # fitted

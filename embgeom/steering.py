@@ -257,7 +257,7 @@ def extract_steering_vector(
 # %% ../nbs/api/34_steering.ipynb #3f0aeac7
 @patch
 @classmethod
-def from_direction(cls: type[SteeringVector],
+def from_direction(cls: SteeringVector,
     array: Any, # (width,): a probe, a value vector, a difference of embeddings
     layer: int, # where it is added, counted from 0
     model: Any, # what LanguageModel takes
@@ -424,7 +424,7 @@ def _from_file(path):
 
 @patch
 @classmethod
-def load(cls: type[SteeringVector],
+def load(cls: SteeringVector,
     source: str | Path, # a file, a folder with steering_vector.safetensors, or a name on the hub
     revision: str | None = None, # branch, tag or commit on the hub
     token: str | bool | None = None, # for private vectors on the hub
