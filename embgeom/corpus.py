@@ -156,7 +156,7 @@ def save(
 @patch
 @classmethod
 def load(
-    cls: type[TokenCounts],
+    cls: TokenCounts,
     path: str | Path,  # a file that `save` wrote
 ) -> TokenCounts:
     "Read counts; a file that holds something else raises ValueError"
