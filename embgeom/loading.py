@@ -658,8 +658,9 @@ class LoadReport(dict):
         words = {True: "tied", False: "untied", None: "no output matrix"}
         tied = words.get(self["tied"], self["tied"])
         where = " of ".join(filter(None, [self["tensor"], self["file"]]))
+        commit = f", commit {self['revision'][:8]}" if self["revision"] else ""
         return (f"{self['model']}, {self['role']}: {where} ({self['rows']:,} x {self['dim']}, "
-                f"{self['stored_dtype']}, {tied}, {self['architecture']})\n"
+                f"{self['stored_dtype']}, {tied}, {self['architecture']}{commit})\n"
                 f"{self.to_frame().to_string(index=False)}")
 
     def _repr_html_(self):
@@ -734,6 +735,17 @@ def _check_request(role, keep, dtype):
                      f"file holds; {dtype!r} came.")
 
 # %% ../nbs/api/20_loading.ipynb #df7a8647
+def _read(model, role, dtype, tensor, alone, revision, hub):
+    "The name of `model`, its checkpoint (None for a loaded one `alone`), matrix and report"
+    if not hasattr(model, "get_input_embeddings"):
+        home = _checkpoint(model, revision=revision, **hub)
+        return home.name, home, _from_checkpoint(home, role, dtype, tensor)
+    found, place = _from_model(model, role, dtype, tensor), getattr(model, "name_or_path", "")
+    commit = getattr(getattr(model, "config", None), "_commit_hash", None)
+    home = None if alone or not place else _checkpoint(place, revision=commit, **hub)
+    return place or type(model).__name__, home, found
+
+
 def load_space(
     model, # a bundled model, a folder or file, a name on the hub, a loaded one, a LanguageModel
     role: str | None = None, # "input": token embeddings; "output": unembeddings; one must be given
@@ -755,21 +767,13 @@ def load_space(
                                                                         'FileNotFoundError,'
     PermissionError, ConnectionError: the model cannot be had. MemoryError: the matrix does not fit.
     """
-    dtype, loaded = _check_request(role, keep, dtype), hasattr(model, "get_input_embeddings")
+    dtype = _check_request(role, keep, dtype)
     if hasattr(model, "space"):  # a LanguageModel
         given = dict(tokenizer=tokenizer, name=name, dtype=dtype, keep=keep, tensor=tensor)
         return model.space(role, **{k: v for k, v in given.items() if v is not None})
     hub = dict(token=token, patience=patience, progress=progress)
-    if loaded:
-        called = getattr(model, "name_or_path", "") or type(model).__name__
-        matrix, about = _from_model(model, role, dtype, tensor)
-        place = getattr(model, "name_or_path", "")
-        commit = getattr(getattr(model, "config", None), "_commit_hash", None)
-        home = _checkpoint(place, revision=commit, **hub) if place and tokenizer is None else None
-    else:
-        home = _checkpoint(model, revision=revision, **hub)
-        called = home.name
-        matrix, about = _from_checkpoint(home, role, dtype, tensor)
+    alone = tokenizer is not None
+    called, home, (matrix, about) = _read(model, role, dtype, tensor, alone, revision, hub)
     keys = _keys(tokenizer, home, len(matrix), role, **hub)
     _check_fit(keys, len(matrix), called)
     n, (tokens, out, suspects) = len(matrix), _sort_rows(matrix, keys, keep, called)
