@@ -1,6 +1,8 @@
 """Do explorers answer for any token in a page without a kernel, with the same words and numbers as in Python?"""
+import base64
 import functools
 import http.server
+import json
 import re
 import threading
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from ipywidgets.embed import dependency_state, embed_minimal_html
 
+import notebooks
 import pages
 from embgeom import explorers, load_space, match_tokens, pocket
 
@@ -108,3 +111,22 @@ def test_without_a_table_the_page_says_what_is_missing(alive, chromium):
     with pages.opened(folder/"page.html", chromium) as (page, *_):  # a file's script may not fetch
         page.get_by_text("In a running notebook there are controls here").wait_for(timeout=30_000)
         assert not page.locator(".embgeom-query").is_visible()
+
+
+TABLES = {"explore_lle": explorers.LLEExplorer, "explore_global": explorers.GlobalExplorer}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_the_site_hold_what_python_says(pair, name):
+    "The files beside the tutorials, for 20 tokens: every number in the sentence, to the last digit shown or one beside it"
+    table = json.loads((notebooks.ROOT/"nbs"/"tutorials"/f"{name}.json").read_text(encoding="utf-8"))
+    explorer = TABLES[name](pair, " brother")
+    assert table["tokens"] == explorer.names
+    for row in np.random.default_rng(1).permutation(len(pair))[:20]:
+        explorer.row = int(row)
+        explorer.compute()
+        values = explorer.values()
+        for field, column in table["fields"].items():
+            whole = np.frombuffer(base64.b64decode(column["data"]), "<" + column["type"])[row]
+            if "choices" in column: assert column["choices"][whole] == values[field]
+            else: assert abs(whole*column["scale"] - float(values[field])) <= 1.01*10**-column["digits"], (field, explorer.plain)

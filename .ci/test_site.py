@@ -185,7 +185,7 @@ WIDE = """() => [...document.querySelectorAll('.vega-embed .marks, main pre, mai
   .map(e => e.tagName + ' ' + Math.round(e.getBoundingClientRect().width) + ' ' + (e.closest('.cell-output') || e).textContent.trim().slice(0, 60))"""
 
 
-OLD = {"global_similarity", "intrinsic_dimension", "moving_a_steering_vector", "through_the_layers"}  # until run again
+OLD = {"intrinsic_dimension", "moving_a_steering_vector", "through_the_layers"}  # until run again
 
 
 def marked(path): return pytest.param(path, id=path.stem, marks=pytest.mark.xfail(strict=False) if path.stem in OLD else ())
