@@ -210,15 +210,7 @@ def concept_path(
     return _shortest(graph, *ends)
 
 # %% ../nbs/api/33_coherence.ipynb #42982670
-def _write(path, save):
-    "Make the file `path` by `save(file)`, under another name until it is complete"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file: save(file)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+from ._files import replacing
 
 # %% ../nbs/api/33_coherence.ipynb #1284039c
 def save_graph(
@@ -229,8 +221,9 @@ def save_graph(
     upper = sparse.triu(graph.adjacency, format="csr")
     text = np.frombuffer("\n".join(graph.concepts).encode(), np.uint8)
     parts = {} if graph.parts is None else {"parts": graph.parts}
-    _write(path, lambda file: np.savez_compressed(file, name=graph.name, concepts=text, indptr=upper.indptr.astype(np.int32),
-                                                  indices=upper.indices.astype(np.int32), **parts))
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, name=graph.name, concepts=text, indptr=upper.indptr.astype(np.int32),
+                            indices=upper.indices.astype(np.int32), **parts)
 
 # %% ../nbs/api/33_coherence.ipynb #82f60cad
 def _opened(path):
@@ -311,16 +304,21 @@ def _download(url, path, attempts=8, wait=1., progress=True):
 # %% ../nbs/api/33_coherence.ipynb #83bf366e
 def _conceptnet(progress=True):
     "ConceptNet's English graph, from the cache or else from the network"
+    from huggingface_hub.utils import WeakFileLock
     dump = cache_folder()/_CONCEPTNET.rsplit("/", 1)[1]
     cached = dump.with_name("conceptnet-5.7.0-en.npz")
     if cached.exists(): return _from_file(cached)
-    if not dump.exists(): _download(_CONCEPTNET, dump, progress=progress)
-    try: graph = graph_from_edges(_read_triples(dump), name="ConceptNet 5.7.0")
-    except (EOFError, ValueError, OSError) as e:
-        dump.unlink(missing_ok=True)
-        raise OSError(f"The downloaded dump was broken ({e}) and has been removed: call again to fetch it anew.") from None
-    save_graph(graph, cached)
-    dump.unlink()
+    dump.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(dump.with_suffix(".lock")):  # two processes would write one beginning
+        if cached.exists(): return _from_file(cached)
+        if not dump.exists(): _download(_CONCEPTNET, dump, progress=progress)
+        try: graph = graph_from_edges(_read_triples(dump), name="ConceptNet 5.7.0")
+        except (EOFError, ValueError, OSError) as e:
+            dump.unlink(missing_ok=True)
+            raise OSError(f"The downloaded dump was broken ({e}) and has been removed: "
+                          "call again to fetch it anew.") from None
+        save_graph(graph, cached)
+        dump.unlink()
     return graph
 
 # %% ../nbs/api/33_coherence.ipynb #2e510f8b
