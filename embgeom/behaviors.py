@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ._files import parse_json
+from ._patch import patch
 
 # %% ../nbs/api/11_behaviors.ipynb #9efd336e
 def _texts(value, what):
@@ -271,8 +272,9 @@ def load_behavior(
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not os.path.exists(name):
         path, filename = _from_hub(name, filename, split, token, revision)
         where = f"{name}/{filename}"
-    else: raise ValueError(f"There is no behavior {name!r}. Wanted is one that ships ({', '.join(shipped)}), the path of a .jsonl or .json file, or a "
-                           "dataset on the hub ('organization/name').")
+    else: raise ValueError(f"There is no behavior {name!r}. Wanted is one that ships ({', '.join(shipped)}), "
+                           "the path of a .jsonl or .json file, or a dataset on the hub ('organization/name'). "
+                           "A behavior of your own is a Behavior(name, what, contrasts, items); give that in its place.")
     items, report = _read_items(path, where)
     return _divided(Path(where).stem, f"answers that match {Path(where).stem}", items, held_out, random_state, form, report)
 
@@ -283,3 +285,15 @@ def _from_data(data, held_out, random_state, form):
     items = [ABItem(*texts) for texts in data["items"]]
     report = {"source": "embgeom", "records": len(items), "kept": len(items), "left_out": {}}
     return _divided(data["name"], data["what"], items, held_out, random_state, form, report)
+
+# %% ../nbs/api/11_behaviors.ipynb #0988faac
+@patch
+@classmethod
+def of(cls: Behavior,
+    behavior, # a Behavior, or what `load_behavior` takes
+) -> Behavior: # itself, or what was loaded
+    "What `behavior` names; TypeError if it can be neither"
+    if isinstance(behavior, Behavior): return behavior
+    if isinstance(behavior, (str, os.PathLike)): return load_behavior(behavior)
+    raise TypeError("Wanted is a Behavior, or a text that load_behavior takes; "
+                    f"{type(behavior).__name__} came.")

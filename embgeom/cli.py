@@ -107,7 +107,8 @@ def _transfer(args, say):
     from embgeom.transfers import transfer
     if args.save: check_out(args.save)
     vector = SteeringVector.load(args.vector) if args.vector else None
-    found = transfer(args.source, args.target, args.behavior, args.method, args.layer, vector)
+    found = transfer(args.source, args.target, args.behavior, method=args.method, layer=args.layer,
+                     vector=vector)
     if args.save: found.moved.save(args.save)
     page = found.save(args.out)
     say(found.text())

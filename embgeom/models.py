@@ -476,7 +476,7 @@ def generate(self: LanguageModel,
     options = {"do_sample": False, "pad_token_id": self.tokenizer.eos_token_id, **options}
     for row in self.read(prompts):
         inputs = pad([row], self.device)
-        with self.adding(deltas, positions, hook) if deltas else nullcontext():
+        with for_use(self.model), self.adding(deltas, positions, hook) if deltas else nullcontext():
             out = self.model.generate(**inputs, max_new_tokens=max_new_tokens, **options)
         said.append(self.tokenizer.decode(out[0, len(row):], skip_special_tokens=True))
     return said

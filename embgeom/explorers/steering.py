@@ -156,7 +156,7 @@ class SteeringExplorer(Explorer):
     def __init__(self,
         source, # the model that the vector is found in: what LanguageModel takes
         target, # the model that it is moved to, likewise
-        behavior:Behavior, # contrasts and items
+        behavior, # a Behavior, or the name of one
         layer=None, # of the source to begin with, from 0; the middle one where None
         method=None, # method of the map to begin with; its default where None
         multipliers=(-1., -.5, 0., .5, 1.), # how much of the vector is added; 0 among them
@@ -165,6 +165,7 @@ class SteeringExplorer(Explorer):
     ):
         if method is not None and method not in METHODS:
             raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
+        behavior = Behavior.of(behavior)
         self.models = [LanguageModel.of(m) for m in (source, target)]
         self.source, self.target = (m.name for m in self.models)
         self.behavior, self.n_controls, self.texts, self._made = behavior, n_controls, texts, {}
@@ -190,11 +191,10 @@ class SteeringExplorer(Explorer):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, target = replace(self.vector, directions={self.layer: self.vector[self.layer]}), self.models[1]
         moved = self.mapping.move(one, target, texts=self.texts)
-        controls = {"native": replace(self.native, directions={j: self.native[j] for j in moved}),
-                    "shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
+        controls = {"shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         multipliers = [m for _, m in self._multiplier.options]
-        curve = steering_curve(target.model, target.tokenizer, moved, self.behavior.items, multipliers, controls,
-                               texts=self.texts)
+        curve = steering_curve(target, moved, self.behavior.items, multipliers, controls,
+                               {"native": self.native.subset(list(moved))}, texts=self.texts)
         return one, moved, curve, curve.chart()
 
     def compute(self):
