@@ -113,14 +113,15 @@ def test_without_a_table_the_page_says_what_is_missing(alive, chromium):
         assert not page.locator(".embgeom-query").is_visible()
 
 
-TABLES = {"explore_lle": explorers.LLEExplorer, "explore_global": explorers.GlobalExplorer}
+TABLES = {"explore_lle": lambda pair: explorers.LLEExplorer(pair, " brother"),
+          "explore_global": lambda pair: explorers.GlobalExplorer(pair, " brother")}
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_tables_of_the_site_hold_what_python_says(pair, name):
     "The files beside the tutorials, for 20 tokens: every number in the sentence, to the last digit shown or one beside it"
     table = json.loads((notebooks.ROOT/"nbs"/"tutorials"/f"{name}.json").read_text(encoding="utf-8"))
-    explorer = TABLES[name](pair, " brother")
+    explorer = TABLES[name](pair)
     assert table["tokens"] == explorer.names
     for row in np.random.default_rng(1).permutation(len(pair))[:20]:
         explorer.row = int(row)

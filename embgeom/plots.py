@@ -148,7 +148,9 @@ def density_chart(
 ) -> alt.Chart: # at most bins x bins marks
     "How often each combination of `x` and `y` occurs"
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if x.shape != y.shape or x.ndim != 1: raise ValueError(f"A density chart needs two lists of the same length; shapes {x.shape} and {y.shape} came.")
+    if x.shape != y.shape or x.ndim != 1: raise ValueError(f"A density chart needs two lists of "
+                                                           f"the same length; shapes {x.shape} and "
+                                                           f"{y.shape} came.")
     axis = lambda name, text: dict(field=name, type="quantitative", title=text, scale=alt.Scale(zero=False, nice=False))
     chart = alt.Chart(_grid_counts(x, y, bins), width=size, height=size).mark_rect().encode(
         x=alt.X(**axis("x", x_title)), x2="x2", y=alt.Y(**axis("y", y_title)), y2="y2",
@@ -177,7 +179,8 @@ def distribution_chart(
     "The distribution of one number over all tokens, with those at both ends by name"
     values = np.asarray(values, float)
     if values.ndim != 1 or len(values) != len(labels):
-        raise ValueError(f"A distribution needs one label for each value; {len(labels)} labels and values of shape {values.shape} came.")
+        raise ValueError(f"A distribution needs one label for each value; {len(labels)} labels and "
+                         f"values of shape {values.shape} came.")
     keep = np.flatnonzero(~np.isnan(values))
     values, labels = values[keep], [labels[i] for i in keep]
     counts, edges = np.histogram(values, bins=bins)
@@ -227,9 +230,11 @@ def matrix_chart(
 ) -> alt.Chart: # one panel, or several
     "A table as a heat map, with rows and columns in the order they come"
     missing = [c for c in (x, y, value, panel) if c is not None and c not in frame]
-    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}.")
+    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has "
+                                 f"{', '.join(map(str, frame.columns))}.")
     frame = frame[[c for c in (x, y, value, panel) if c]].copy()
-    if len(frame) > 5000: raise ValueError(f"A heat map of {len(frame):,} cells is too large for a page (5,000 at most); take a sample.")
+    if len(frame) > 5000: raise ValueError(f"A heat map of {len(frame):,} cells is too large for a "
+                                           f"page (5,000 at most); take a sample.")
     frame[value] = frame[value].round(4)
     order_x, order_y = list(dict.fromkeys(frame[x])), list(dict.fromkeys(frame[y]))
     few, size = len(order_x) <= 8, size or max(180, min(360, 60*len(order_x)))
@@ -249,8 +254,10 @@ def matrix_chart(
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
-    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}.")
-    if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a page ({most:,} at most); take a sample.")
+    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has "
+                                 f"{', '.join(map(str, frame.columns))}.")
+    if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a "
+                                           f"page ({most:,} at most); take a sample.")
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
 # %% ../nbs/api/03_plots.ipynb #bbad38f9
@@ -327,9 +334,12 @@ def line_chart(
 ) -> alt.LayerChart: # lines, bands, threshold
     "One line for each name, with bands where the frame has their ends"
     for ends in ((low, high), (null_low, null_high)):
-        if (ends[0] is None) != (ends[1] is None): raise ValueError(f"A band has two ends: low = {ends[0]!r} and high = {ends[1]!r} came.")
+        if (ends[0] is None) != (ends[1] is None): raise ValueError(f"A band has two ends: low = "
+                                                                    f"{ends[0]!r} and high = "
+                                                                    f"{ends[1]!r} came.")
     frame = _checked(frame, [x, y, name, low, high, model, null_low, null_high, panel, *also])
-    if log and not (frame[y] > 0).all(): raise ValueError(f"A logarithmic axis needs heights above 0; {frame[y].min():g} came.")
+    if log and not (frame[y] > 0).all(): raise ValueError(f"A logarithmic axis needs heights above "
+                                                          f"0; {frame[y].min():g} came.")
     names = list(dict.fromkeys(frame[name]))
     color, dash, shape = _scales(names, neutral, dict(zip(frame[name], frame[model])) if model else None)
     ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()

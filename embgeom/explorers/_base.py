@@ -163,7 +163,8 @@ def packed(
     "A column of numbers for the table beside a page; ValueError where they do not fit"
     whole, most = np.rint(np.asarray(values, float)/scale), np.iinfo(type)
     if whole.min() < most.min or whole.max() > most.max:
-        raise ValueError(f"Numbers from {whole.min():g} to {whole.max():g} units do not fit into {type}.")
+        raise ValueError(f"Numbers from {whole.min():g} to {whole.max():g} units do not fit into "
+                         f"{type}.")
     data = b64encode(whole.astype(f"<{type}").tobytes()).decode()
     return {"type": type, "scale": scale, "data": data, **more}
 

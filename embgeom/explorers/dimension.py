@@ -35,10 +35,13 @@ def token_step(e):
     "The token among all others"
     values = {a.name: others(a.with_all(e.row), e.row) for a in e.around}
     far = " and ".join(f"{c[-1]:.2f} in {n}" for n, c in zip(e.sides, e.near_cosines))
-    return Step("token", f"The cosines of {e.label} with all other tokens. Its neighborhood are the {e.k:,} nearest; the last "
+    return Step("token", f"The cosines of {e.label} with all other tokens. Its neighborhood are "
+                         f"the {e.k:,} nearest; the last "
                 f"of them has cosine {far}.",
-                "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| |<i>v</i><sub><i>j</i></sub>|",
-                overlaid_chart(values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the right are its neighbors"))
+                "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| "
+                "|<i>v</i><sub><i>j</i></sub>|",
+                overlaid_chart(values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the "
+                                                 f"right are its neighbors"))
 
 
 def neighbors_step(e):
@@ -60,8 +63,10 @@ def plane_step(e):
     names, named = np.array(e.labels(near[rows]), dtype=object), np.isin(rows, ends)
     frame = pd.DataFrame({"along": flat[rows, 0], "up": flat[rows, 1], "name": names, "shown": np.where(named, names, ""),
                           "kind": np.where(named, "furthest out", "neighbors")})
-    return Step("center", "Their rows as they are, less the mean of the rows, laid flat on the two directions in which they "
-                f"spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of the variance: the flat picture "
+    return Step("center", "Their rows as they are, less the mean of the rows, laid flat on the two "
+                          "directions in which they "
+                f"spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of "
+                f"the variance: the flat picture "
                 "leaves out the rest.", "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
                 map_chart(frame.sort_values("kind", ascending=False, kind="stable"), "along", "up", "kind", "name", "shown",
                           f"The neighbors of {e.plain} in {e.sides[0]}, laid flat", "first principal direction",
@@ -71,7 +76,8 @@ def plane_step(e):
 def variances_step(e):
     "How much each direction holds"
     frame = curves(dict(zip(e.sides, e.curves)), cumulative=False).query("share > 1e-5")
-    return Step("variances", "How much of the variance each direction holds, the largest first: the squares of the singular "
+    return Step("variances", "How much of the variance each direction holds, the largest first: "
+                             "the squares of the singular "
                 "values of <i>Z</i>, as shares of their sum.".replace("<i>Z</i>", "Z"),
                 "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
                 line_chart(frame, "components", "share", "model", "direction, the largest first", "share of the variance",
@@ -81,17 +87,21 @@ def variances_step(e):
 def sum_step(e):
     "The sum, and where it passes the threshold"
     found = " and ".join(f"**{d}** in {n}" for n, d in zip(e.sides, e.dimensions))
-    return Step("dimension", "Added up: the first so many directions together. The intrinsic dimension is the number at which "
+    return Step("dimension", "Added up: the first so many directions together. The intrinsic "
+                             "dimension is the number at which "
                 f"the sum passes {e.variance:.0%}: {found}.",
-                f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> &gt; {e.variance:g}",
+                f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> "
+                f"&gt; {e.variance:g}",
                 e.curve_chart(e.plain, {}))
 
 
 def random_step(e):
     "Beside random points"
     found = "; ".join(f"{n}: {d}, random points {r}" for n, d, r in zip(e.sides, e.dimensions, e.random_dimensions))
-    return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey lines "
-                f"are for as many random points of the same width, and the {e.k:,} of them that are nearest to one. {found}.",
+    return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing "
+                                 f"is behind it. The grey lines "
+                f"are for as many random points of the same width, and the {e.k:,} of them that "
+                f"are nearest to one. {found}.",
                 "", e.chart)
 
 
@@ -100,7 +110,8 @@ def threshold_step(e):
     levels = np.round(np.arange(.5, .991, .01), 2)
     frame = pd.concat([pd.DataFrame({"level": levels, "dimension": [c.dimension(v) for v in levels], "model": n})
                        for n, c in zip(e.sides, e.curves)])
-    return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. What can "
+    return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, "
+                             f"and so is {e.k:,}. What can "
                 "be compared are tokens and models at the same two numbers.", "",
                 line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension",
                            f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbors)"))

@@ -22,11 +22,15 @@ def token_step(e):
     n, (one, other) = min(20, *(s.dim for s in (e.pair.source, e.pair.target))), e.pair.names
     frame = pd.concat([pd.DataFrame({"number": range(1, n + 1), "value": a.unit([e.row])[0][:n], "model": a.name})
                        for a in e.around])
-    return Step("token", f"{e.label} is a row of {e.pair.source.dim} numbers in {one}, and of {e.pair.target.dim} in {other}; "
-                f"here are the first {n} of each, the whole scaled to length one. They cannot be compared: a model may turn "
-                "its space any way it likes, and nothing it says would change. What stays when a space is turned are the angles.",
+    return Step("token", f"{e.label} is a row of {e.pair.source.dim} numbers in {one}, and of "
+                         f"{e.pair.target.dim} in {other}; "
+                f"here are the first {n} of each, the whole scaled to length one. They cannot be "
+                f"compared: a model may turn "
+                "its space any way it likes, and nothing it says would change. What stays when a "
+                "space is turned are the angles.",
                 "<i>x</i> = (<i>v</i> − mean) / |<i>v</i> − mean|" if e.centered else "<i>x</i> = <i>v</i> / |<i>v</i>|",
-                bars_chart(frame, "number", "value", "model", f"The first numbers of {e.plain}: nothing to compare", "coordinate"))
+                bars_chart(frame, "number", "value", "model", f"The first numbers of {e.plain}: "
+                                                              f"nothing to compare", "coordinate"))
 
 
 def side_step(i, title, more):
@@ -36,42 +40,54 @@ def side_step(i, title, more):
         return Step(title, f"The cosines of {e.label} with all other tokens in {name}. {more}",
                     "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
                     distribution_chart(e.cosines[i], e.names, "cosine",
-                                       f"Cosines with {e.plain} in {name}, and the tokens at both ends", model=name))
+                                       f"Cosines with {e.plain} in {name}, and the tokens at both "
+                                       f"ends", model=name))
     return step
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00010
 def both_step(e):
     "The two lists against each other"
     (one, other), (c, d) = e.pair.names, (others(v, e.row) for v in e.cosines)
-    return Step("correlation", "The two lists against each other, a count for each cell. If the tokens lay around "
-                f"{e.label} alike in both models, the cells would lie on a line. The correlation is **{e.similarity:.3f}**: "
-                "this token's own similarity.", "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / sd(<i>c</i>) sd(<i>c</i>′)",
+    return Step("correlation", "The two lists against each other, a count for each cell. If the "
+                               "tokens lay around "
+                f"{e.label} alike in both models, the cells would lie on a line. The correlation "
+                f"is **{e.similarity:.3f}**: "
+                "this token's own similarity.", "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / "
+                                                "sd(<i>c</i>) sd(<i>c</i>′)",
                 density_chart(c, d, f"cosine in {one}", f"cosine in {other}",
                               f"{e.plain} with every other token: {e.similarity:.2f}", counts="tokens"))
 
 
 def tokens_step(e):
     "Every token's own similarity"
-    return Step("all tokens", f"The same for each token. {e.label} is more alike in the two models than {e.rank:.0%} of the "
+    return Step("all tokens", f"The same for each token. {e.label} is more alike in the two models "
+                              f"than {e.rank:.0%} of the "
                 "tokens.", "", distribution_chart(e.own, e.names, "the token's own correlation",
-                                                  "Which tokens lie alike in both models, and which do not"))
+                                                  "Which tokens lie alike in both models, and "
+                                                  "which do not"))
 
 
 def pairs_step(e):
     "All pairs of tokens"
     (one, other), frame = e.pair.names, e.sample.to_frame()
-    return Step("all pairs", f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, and the correlation is "
-                f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs is never made. The picture "
-                f"is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; <i>j</i>",
+    return Step("all pairs", f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, "
+                             f"and the correlation is "
+                f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs "
+                f"is never made. The picture "
+                f"is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; "
+                                                                "<i>j</i>",
                 density_chart(frame.source, frame.target, f"cosine in {one}", f"cosine in {other}",
                               f"Every token with every other: {e.pearson:.2f}"))
 
 
 def chance_step(e):
     "What chance gives"
-    return Step("chance", "What would be found if the tokens of one model were renamed at random? Nothing, on average, and two "
-                "standard deviations either side are the grey bars. A direction that all tokens share makes every cosine "
-                "larger in the raw value; centered, the mean is subtracted first, and what is left is about the tokens "
+    return Step("chance", "What would be found if the tokens of one model were renamed at random? "
+                          "Nothing, on average, and two "
+                "standard deviations either side are the grey bars. A direction that all tokens "
+                "share makes every cosine "
+                "larger in the raw value; centered, the mean is subtracted first, and what is left "
+                "is about the tokens "
                 "themselves.", "", e.whole.chart())
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00011
@@ -92,10 +108,13 @@ class GlobalExplorer(TokenExplorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
     what = "Global similarity, from one token to all pairs"
     recipe = (token_step, side_step(0, "cosines", "Near to it are tokens that are used like it."),
-              side_step(1, "other model", "Other numbers, another width: but are the same tokens near, and the same far?"),
+              side_step(1, "other model", "Other numbers, another width: but are the same tokens "
+                                          "near, and the same far?"),
               both_step, tokens_step, pairs_step, chance_step)
-    sentence_of = ("The tokens that are near to ‘{token}’ in {one} are {how}near to it in {other}: its cosines with the other "
-                   "{n} tokens correlate at **{similarity}** (more than for {rank}% of the tokens); over all pairs of tokens "
+    sentence_of = ("The tokens that are near to ‘{token}’ in {one} are {how}near to it in {other}: "
+                   "its cosines with the other "
+                   "{n} tokens correlate at **{similarity}** (more than for {rank}% of the "
+                   "tokens); over all pairs of tokens "
                    "the correlation is {pearson}{centered}.")
 
     def __init__(self,
