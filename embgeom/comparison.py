@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
-from .coherence import Coherence, DimensionCoherence, dimension_coherence, semantic_coherence
-from .dimension import DimensionSimilarity, IntrinsicDimension, correlate_dimensions, intrinsic_dimension
-from .lle import LLESimilarity, lle_similarity
+from .coherence import TooFewKnown, dimension_coherence, semantic_coherence
+from .dimension import correlate_dimensions, dimension_chart, intrinsic_dimension
+from .lle import lle_sensitivity, lle_similarity
 from .loading import load_space
 from ._pages import check_out, write_page
 from .plots import density_chart, distribution_chart, escaped, matrix_chart, overlaid_chart
@@ -41,6 +42,7 @@ class LocalGeometry:
     "What was found around single tokens: for each space, and for each two"
     rows: np.ndarray # row numbers of the tokens looked at (m,)
     lle: tuple # LLESimilarity of each two spaces
+    sensitivity: tuple # LLESensitivity of each two spaces
     dimension: tuple # IntrinsicDimension of each space
     dimensions: tuple # DimensionSimilarity of each two spaces
     coherence: tuple # Coherence of each space; None where WordNet knows too few of the tokens
@@ -48,28 +50,43 @@ class LocalGeometry:
 
 # %% ../nbs/api/50_comparison.ipynb #ad7ade23
 def _or_none(analysis, *args, **kwargs):
-    "What `analysis` gives, or None where it cannot be done on these tokens"
+    "What `analysis` gives, or None where the knowledge graph knows too few of the tokens"
     try: return analysis(*args, **kwargs)
-    except ValueError: return None
+    except TooFewKnown: return None
 
 # %% ../nbs/api/50_comparison.ipynb #df52676b
 def local_geometry(
     spaces, # EmbeddingSpaces with the same tokens
-    sample=400, # how many tokens to look at, drawn at random; all where None
-    k=None, # neighbors for the intrinsic dimension; a tenth of the tokens, at most 1,200, where None
-    random_state=0, # seed of the sample
+    k:int|None=None, # neighbors for the intrinsic dimension; a tenth of the tokens, at most 1,200, where None
+    *,
+    sample:int|None=400, # how many tokens to look at, drawn at random; all where None
     device=None, # where the products are computed
+    random_state:int=0, # seed of the sample
+    progress:bool=True, # whether to show a bar
 ) -> LocalGeometry: # results for each space and each two
-    "LLE similarity, intrinsic dimension and semantic coherence of `spaces`, on the same sample of tokens"
+    "LLE similarity with its sensitivity, intrinsic dimension and semantic coherence of `spaces`, on the same sample of tokens"
     n = len(spaces[0])
-    rows = np.arange(n) if sample is None else np.sort(np.random.default_rng(random_state).choice(n, min(sample, n), replace=False))
+    rows = np.arange(n)
+    if sample is not None: rows = np.sort(np.random.default_rng(random_state).choice(n, min(sample, n), replace=False))
     if len(rows) < 10: raise ValueError(f"Local geometry needs a sample of at least 10 tokens; {len(rows)} came.")
-    pairs = list(combinations(range(len(spaces)), 2))
-    lle = tuple(lle_similarity(SpacePair(spaces[i], spaces[j]), k=min(10, n-1), tokens=rows, device=device, progress=False) for i, j in pairs)
-    dimension = tuple(intrinsic_dimension(s, k or max(2, min(1200, n//10)), tokens=rows, device=device, progress=False) for s in spaces)
-    coherence = tuple(_or_none(semantic_coherence, s, k=min(10, n-1), tokens=rows, device=device, progress=False) for s in spaces)
+    k = k or max(2, min(1200, n//10))
+    pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
+    common = dict(tokens=rows, device=device, progress=False)
+    near = dict(k=min(10, n - 1), **common)
+    with tqdm(total=2*(len(pairs) + len(spaces)), desc="local geometry", leave=False, disable=not progress) as bar:
+        def each(call, many):
+            done = []
+            for x in many:
+                done.append(call(x))
+                bar.update()
+            return tuple(done)
+        dimension = each(lambda s: intrinsic_dimension(s, k, **common), spaces)
+        lle = each(lambda p: lle_similarity(p, **near), pairs)
+        sensitivity = each(lambda p: lle_sensitivity(p, **near), pairs)
+        coherence = each(lambda s: _or_none(semantic_coherence, s, **near), spaces)
     link = tuple(c and _or_none(dimension_coherence, d, c) for d, c in zip(dimension, coherence))
-    return LocalGeometry(rows, lle, dimension, tuple(correlate_dimensions(dimension[i], dimension[j]) for i, j in pairs), coherence, link)
+    dimensions = tuple(correlate_dimensions(a, b) for a, b in combinations(dimension, 2))
+    return LocalGeometry(rows, lle, sensitivity, dimension, dimensions, coherence, link)
 
 # %% ../nbs/api/50_comparison.ipynb #dfbd42ae
 @dataclass(frozen=True, repr=False)
@@ -94,9 +111,11 @@ class Comparison(Result):
         "Global and local similarity of every two models"
         frame = self.similarity.to_frame()
         if self.local is None: return frame
-        extra = {"lle": [r.mean for r in self.local.lle], "lle_stderr": [r.stderr for r in self.local.lle], "lle_null": [r.null_mean for r in self.local.lle],
-                 "dimension_pearson": [r.pearson for r in self.local.dimensions], "dimension_stderr": [r.stderr for r in self.local.dimensions]}
-        return frame.assign(**extra)
+        lle, ranges, dimensions = self.local.lle, self.local.sensitivity, self.local.dimensions
+        return frame.assign(
+            lle=[r.mean for r in lle], lle_stderr=[r.stderr for r in lle], lle_null=[r.null_mean for r in lle],
+            lle_low=[r.low for r in ranges], lle_high=[r.high for r in ranges], dimension_k=[r.k for r in dimensions],
+            dimension_pearson=[r.pearson for r in dimensions], dimension_stderr=[r.stderr for r in dimensions])
 
     def text(self) -> str: # several lines
         "The findings as a person would want to read them in a terminal"
@@ -117,20 +136,23 @@ class Comparison(Result):
 # %% ../nbs/api/50_comparison.ipynb #019306df
 def compare(
     *models, # two or more: EmbeddingSpaces, names of bundled models, folders, hub ids, loaded transformers models
-    role="input", # "input" (token embeddings) or "output" (unembeddings)
-    sample=400, # how many tokens the local analyses look at; all where None, 0 leaves them out
-    groups=False, # also split the global similarity by kind of token
+    role:str="input", # "input" (token embeddings) or "output" (unembeddings)
+    sample:int|None=400, # how many tokens the local analyses look at; all where None, 0 leaves them out
+    groups:bool=False, # also split the global similarity by kind of token
     device=None, # where the products are computed
+    progress:bool=True, # whether to show bars
 ) -> Comparison: # prints itself; .charts(), .save("page.html"), .to_frame()
     "How alike the embeddings of `models` are: over every pair of their common tokens, and around single tokens"
     if len(models) < 2: raise ValueError(f"compare takes two models or more; {len(models)} came.")
-    loaded = [as_space(m, role) for m in models]
+    loaded = [as_space(m, role) for m in tqdm(models, desc="models", leave=False, disable=not progress)]
     spaces = common_tokens(loaded)
     pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
-    own = np.stack([token_similarity(p, centered=True, device=device) for p in pairs])
-    local = None if sample == 0 else local_geometry(spaces, sample, device=device)
-    return Comparison(tuple(spaces), tuple(map(len, loaded)), similarity_matrix(spaces, device=device), own, local,
-                      _groups_frame(pairs) if groups else None)
+    similarity = similarity_matrix(spaces, device=device, progress=progress)
+    bar = tqdm(pairs, desc="token similarity", leave=False, disable=not progress)
+    own = np.stack([token_similarity(p, centered=True, device=device) for p in bar])
+    local = None if sample == 0 else local_geometry(spaces, sample=sample, device=device, progress=progress)
+    split = _groups_frame(pairs) if groups else None
+    return Comparison(tuple(spaces), tuple(map(len, loaded)), similarity, own, local, split)
 
 # %% ../nbs/api/50_comparison.ipynb #3ab756fb
 def _groups_frame(pairs):
@@ -193,20 +215,25 @@ def _mean_by_kind(result):
 
 # %% ../nbs/api/50_comparison.ipynb #5103428c
 def _lle_text(local):
-    "LLE similarity of each two models, and by kind of token"
-    lines = [f"Neighborhoods: cosine of the tokens' LLE weights over their {local.lle[0].k} nearest neighbors (1: the same, in the same mixture)"]
-    for r in local.lle:
-        lines += [f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)}; chance {r.null_mean:.4f}"]
-        lines += ["    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in _mean_by_kind(r).items())]
+    "LLE similarity of each two models with its range, and by kind of token"
+    first = local.lle[0]
+    lines = [f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest neighbors (1: the same, in the same",
+             f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it goes with other ridges",
+             "(1e-6 to .1) and on rows as they are"]
+    for r, s in zip(local.lle, local.sensitivity):
+        lines.append(f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to {s.high:.2f}); chance {r.null_mean:.4f}")
+        kinds = _mean_by_kind(r).items()
+        lines.append("    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in kinds))
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #077b51db
 def _dimension_text(local):
     "Intrinsic dimension of each model, their correlations, and coherence"
     d = local.dimension[0]
-    lines = [f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a token's {d.k:,} nearest neighbors"]
-    lines += [f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()}" for r in local.dimension]
-    lines += [f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f}" for r in local.dimensions]
+    lines = [f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a token's k nearest neighbors"]
+    lines += [f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = {r.k:,})" for r in local.dimension]
+    lines += [f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f} (k = {r.k:,})"
+              for r in local.dimensions]
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #023c8693
@@ -232,7 +259,7 @@ def _text(found):
     pairs = sim.results[0].n_pairs
     lines = [f"How alike are the token embeddings of {len(found.names)} models?", *_models_text(found), "",
              f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the {sim.n_tokens:,} tokens that all have",
-             "(1: the same figure, 0: nothing in common; ± one standard error)", *_similarity_text(found), "",
+             "(1: the same geometry, 0: nothing in common; ± one standard error)", *_similarity_text(found), "",
              "Tokens whose relations to all others are most alike, and least:", *_ends_text(found)]
     lines += _groups_text(found) if found.groups is not None else []
     lines += _local_text(found.local, sim.n_tokens) if found.local is not None else []
@@ -260,8 +287,7 @@ def _local_charts(local):
     "Three kinds of charts: LLE by token, dimension by model, dimension against coherence"
     lle = [distribution_chart(r.values, [token_label(t) for t in r.tokens], "cosine of LLE weights",
                               f"How alike the neighborhoods of tokens are, {r.source} & {r.target}") for r in local.lle]
-    k = local.dimension[0].k
-    widths = overlaid_chart({d.name: d.values for d in local.dimension}, "intrinsic dimension", f"Intrinsic dimension of tokens ({k:,} neighbors, 95% of the variance)")
+    widths = dimension_chart(*local.dimension)
     links = [density_chart(*_known(d.values, c.values), "intrinsic dimension", "distance to neighbors in WordNet (low = coherent)",
                            f"Dimension and coherence in {d.name}: correlation {link.pearson:.2f}", bins=25, counts="tokens")
              for d, c, link in zip(local.dimension, local.coherence, local.link) if link]
@@ -295,6 +321,6 @@ def _save_page(found, out):
     "The page of a comparison"
     sim = found.similarity
     lead = (f"{', '.join(found.names)}: the cosines of all {sim.results[0].n_pairs:,} pairs of {sim.n_tokens:,} tokens, correlated between models. "
-            "1 means that the tokens form the same figure in both models, 0 that they have nothing in common.")
+            "1 means that the tokens form the same geometry in both models, 0 that they have nothing in common.")
     footer = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
     return write_page(check_out(out), "How alike are these token embeddings?", lead, found.text(), found.charts(), _page_table(found), footer)

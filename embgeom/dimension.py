@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['components_for', 'IntrinsicDimension', 'intrinsic_dimension', 'ExplainedVariance', 'explained_variance',
-           'gaussian_like', 'shuffled_columns', 'DimensionSimilarity', 'correlate_dimensions', 'dimension_similarity']
+           'gaussian_like', 'shuffled_columns', 'DimensionSimilarity', 'correlate_dimensions', 'dimension_chart',
+           'dimension_similarity']
 
 # %% ../nbs/api/32_dimension.ipynb #3c2a9175
-import ctypes
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,125 +15,85 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import effective_n_jobs
-from scipy.linalg import cython_lapack
 
+from ._linalg import pearson
 from ._parallel import each_block, one_thread, row_blocks, rows_that_fit
-from ._linalg import _check_neighbors, _search, _table, nearest_neighbors, pearson, working_dtype
-from .plots import density_chart, distribution_chart, line_chart
+from .neighbors import NeighborSearch, check_neighbors, full_precision, nearest_neighbors
+from .plots import density_chart, distribution_chart, line_chart, overlaid_chart
 from .results import Result
-from .spaces import EmbeddingSpace, SpacePair, token_label
+from .spaces import EmbeddingSpace, SpacePair, chosen_rows, token_label
 
 # %% ../nbs/api/32_dimension.ipynb #a1327120
-def _centered(
-    points, # a token's neighbors (k, d)
-    dtype, # of the result
-): # -> (k, d), and the squared length of the mean
-    "`points` less their mean, and how far from the origin that mean is"
-    points = points.astype(np.promote_types(points.dtype, dtype), copy=False)
-    mean = np.full(len(points), 1/len(points), points.dtype) @ points
-    return (points - mean).astype(dtype, copy=False), float(mean.astype(np.float64) @ mean)
-
-# %% ../nbs/api/32_dimension.ipynb #04f620e6
-def _gram(z):
-    "The smaller of z'z and zz'; NumPy sees that it is symmetric and computes one half"
-    return z.T @ z if z.shape[0] >= z.shape[1] else z @ z.T
-
-# %% ../nbs/api/32_dimension.ipynb #497a56d5
-def _lapack(name, n_arguments):
-    "The LAPACK routine `name` of SciPy as a C function, which runs without Python's lock"
-    api = lambda f, result, *given: ctypes.PYFUNCTYPE(result, *given)((f, ctypes.pythonapi))
-    capsule = cython_lapack.__pyx_capi__[name]
-    signature = api("PyCapsule_GetName", ctypes.c_char_p, ctypes.py_object)(capsule)
-    address = api("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(capsule, signature)
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p]*n_arguments)(address)
-
-# %% ../nbs/api/32_dimension.ipynb #1986470a
-def _eigenvalues(gram):
-    "The eigenvalues of the symmetric `gram` (n, n), which is overwritten, in rising order"
-    n, letter = len(gram), "s" if gram.dtype == np.float32 else "d"
-    diagonal, beside, scales, work = (np.empty(m, gram.dtype) for m in (n, n, n, 64*n))
-    at = lambda a: a.ctypes.data
-    size, room, info = (ctypes.c_int(v) for v in (n, len(work), 0))
-    N, info_at = ctypes.addressof(size), ctypes.addressof(info)
-    # rows and columns change places between C and Fortran: no matter, the matrix is symmetric
-    _lapack(f"{letter}sytrd", 10)(b"U", N, at(gram), N, at(diagonal), at(beside), at(scales), at(work), ctypes.addressof(room), info_at)
-    _lapack(f"{letter}sterf", 4)(N, at(diagonal), at(beside), info_at)
-    if info.value: raise np.linalg.LinAlgError(f"No eigenvalues found for a neighborhood (LAPACK says {info.value}); look for rows of huge numbers.")
-    return diagonal
+def _eigenvalues(z):
+    "Eigenvalues, rising, of the smaller of z'z and zz' for each z of a stack (m, k, d); NaN where their sum is not from 1e-20 to 1e20"
+    gram = z.mT @ z if z.shape[1] >= z.shape[2] else z @ z.mT
+    spread = gram.diagonal(dim1=1, dim2=2).sum(1)
+    fits = (spread > 1e-20) & (spread < 1e20)
+    gram[~fits] = 0
+    return torch.where(fits[:, None], torch.linalg.eigvalsh(gram), torch.nan)
 
 # %% ../nbs/api/32_dimension.ipynb #41a8fa87
 def _curve(eigenvalues):
-    "Cumulative shares of the variance, largest component first, from `eigenvalues` in rising order"
-    sums = np.cumsum(np.maximum(eigenvalues[::-1], 0), dtype=np.float64)
-    return sums / sums[-1]
+    "Cumulative shares of the variance, largest component first, from `eigenvalues` (..., m) in rising order"
+    sums = eigenvalues.flip(-1).clamp(min=0).double().cumsum(-1)
+    return sums / sums[..., -1:]
 
 # %% ../nbs/api/32_dimension.ipynb #2732ce6a
 def components_for(
     curve, # cumulative shares of the variance, rising to 1 (m,)
-    variance, # the share to reach, between 0 and 1
+    variance:float, # the share to reach, between 0 and 1
 ) -> int: # how many components
     "How many components it takes for `curve` to exceed `variance`, by scikit-learn's rule"
     return int(np.searchsorted(curve, variance, side="right")) + 1 if len(curve) else 0
 
 # %% ../nbs/api/32_dimension.ipynb #12b7b146
 def _exact_curve(points):
-    "The curve of `points` (k, d) in double precision; empty where all are one point, to rounding"
-    z, distance = _centered(points, np.float64)
-    largest = abs(z).max()
-    if largest <= 16*np.finfo(np.float64).eps * distance**.5: return np.empty(0)
-    return _curve(_eigenvalues(_gram(z/largest)))
+    "The curve of `points` (k, d) in double precision; empty where all are one point, to their own rounding"
+    rounding = np.finfo(points.dtype).eps
+    points = points.astype(np.float64)
+    z = points - points[0]
+    if (abs(z) <= rounding*np.maximum(abs(points), abs(points[0]))).all(): return np.empty(0)
+    z -= z.mean(0)
+    return _curve(_eigenvalues(torch.as_tensor(z/abs(z).max())[None]))[0].numpy()
 
 # %% ../nbs/api/32_dimension.ipynb #eb136d17
 _DOUBT = 3e-6  # shares this close to the threshold are computed again in double precision
 
-def _count(points, variance):
-    "Components of `points` (k, d) for `variance`: in single precision, in double where that leaves a doubt"
-    z, distance = _centered(points, np.float32)
-    with np.errstate(over="ignore"): gram = _gram(z)
-    spread = np.trace(gram, dtype=np.float64)
-    if max(1e-20, 1e-6*len(points)*distance) < spread < 1e20:
-        curve = _curve(_eigenvalues(gram))
-        if abs(curve - variance).min() > _DOUBT: return components_for(curve, variance)
-    return components_for(_exact_curve(points), variance)
-
-# %% ../nbs/api/32_dimension.ipynb #307b65b5
-def _counts_on_device(matrix, found, variance, device):
-    "What `_count` gives for the rows `found` (m, k), with the Gram matrices and eigenvalues computed on `device`"
+def _counts(matrix, found, variance, device=None):
+    "Components of the rows `found` (m, k) for `variance`: in single precision, in double where that leaves a doubt"
     counts, (k, d) = [], (found.shape[1], matrix.shape[1])
-    for part in row_blocks(len(found), rows_that_fit(16*k*d + 16*min(k, d)**2, 64, device)):
+    most = 64 if device is not None else max(1, 2**22//(k*d))  # here: what stays near the processor
+    for part in row_blocks(len(found), rows_that_fit(16*k*d + 16*min(k, d)**2, most, device)):
         points = torch.as_tensor(matrix[found[part]], device=device)
-        points = points.float() if points.dtype == torch.float16 else points
-        z = (points - points.mean(1, keepdim=True)).float()
-        values = torch.linalg.eigvalsh(z.mT @ z if k >= d else z @ z.mT).cpu().numpy()
-        for f, v in zip(found[part], values):
-            sure = np.isfinite(v).all() and 1e-20 < v[-1] < 1e20 and abs(_curve(v) - variance).min() > _DOUBT
-            counts.append(components_for(_curve(v), variance) if sure else _count(matrix[f], variance))
+        if points.dtype == torch.float16: points = points.float()
+        mean = points.mean(1, keepdim=True)
+        z = (points - mean).float()
+        values = _eigenvalues(z)
+        spread = values.double().sum(1)
+        curve = _curve(values)
+        # rounding of the mean must not show, nor that of the shares
+        sure = spread > 1e-6*k*mean[:, 0].double().square().sum(1)
+        sure &= (curve - variance).abs().min(1).values > _DOUBT
+        for rows, c, s in zip(found[part], curve.cpu().numpy(), sure.tolist()):
+            counts.append(components_for(c if s else _exact_curve(matrix[rows]), variance))
     return counts
 
+def _count(points, variance, device=None):
+    "The same for one neighborhood `points` (k, d)"
+    return _counts(points, np.arange(len(points))[None], variance, device)[0]
+
 # %% ../nbs/api/32_dimension.ipynb #11c05249
-def _block_counts(table, queries, k, variance, device):
-    "Counts for the rows `queries` of `table`"
-    found = np.sort(_search(table, queries, k, ordered=False)[1], axis=1)
-    if device is not None: return _counts_on_device(table.matrix, found, variance, device)
-    return [_count(table.matrix[f], variance) for f in found]
+def _block_counts(search, rows, k, variance, device):
+    "Counts for the `rows` of what `search` looks in"
+    found = np.sort(search.find(rows, k, exact_order=False)[1], axis=1)
+    return _counts(search.matrix, found, variance, device)
 
 # %% ../nbs/api/32_dimension.ipynb #4aef4c50
 def _share(n, workers):
-    "How many of `n` tokens make a block: 16 to 256, and fewer if only so each of the `workers` gets as many blocks"
+    "How many of `n` tokens make a batch: 16 to 256, and fewer if only so each of the `workers` gets as many batches"
     size = int(np.clip(n // (16*workers), 16, 256))
     rounds = -(-n // (size*workers))
     return max(1, -(-n // (rounds*workers)))
-
-
-def _count_all(matrix, queries, k, variance, metric, progress, block_size, device):
-    "Counts for the rows `queries`, block by block, on all workers"
-    threads = 1 if device else torch.get_num_threads()
-    size = block_size or _share(len(queries), max(threads, effective_n_jobs(None)))
-    table = _table(matrix, metric, working_dtype(matrix) == torch.float32, device)
-    count = partial(_block_counts, k=k, variance=variance, device=device)
-    blocks = [queries[b] for b in row_blocks(len(queries), size)]
-    done = each_block(count, blocks, table, name="intrinsic dimension", progress=progress, threads=threads)
-    return np.array([c for block in done for c in block], dtype=np.intp)
 
 # %% ../nbs/api/32_dimension.ipynb #d054e737
 @dataclass(frozen=True, repr=False)
@@ -157,31 +117,41 @@ class IntrinsicDimension(Result):
 # %% ../nbs/api/32_dimension.ipynb #775b24e4
 def _check(space, k, variance, tokens, metric):
     "The rows meant by `tokens`, or an error that says what is wrong with the arguments"
-    rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
+    rows = chosen_rows(space, tokens)
     if not len(rows): raise ValueError("No tokens to measure: `tokens` is empty. None measures them all.")
-    if len(set(rows)) < len(rows): raise ValueError(f"Each token is measured once; {len(rows) - len(set(rows))} of the {len(rows)} tokens came again.")
-    if not 0 < variance < 1: raise ValueError(f"variance is the share to reach, between 0 and 1 (e.g. 0.95); {variance!r} came.")
-    _check_neighbors(space.matrix, k, rows, metric)
+    if len(set(rows)) < len(rows):
+        raise ValueError(f"Each token is measured once; {len(rows) - len(set(rows))} of the {len(rows)} tokens came again.")
+    if not 0 < variance < 1:
+        raise ValueError(f"variance is the share to reach, between 0 and 1 (e.g. 0.95); {variance!r} came.")
+    check_neighbors(space.matrix, k, rows, metric)
     if k < 2: raise ValueError(f"One neighbor alone has no spread: k must be at least 2; k = {k!r} came.")
     return rows
 
 # %% ../nbs/api/32_dimension.ipynb #26d899db
 def intrinsic_dimension(
     space:EmbeddingSpace, # the vectors and their tokens
-    k=1200, # neighbors of each token, the token itself not counted; the paper's number
-    variance=0.95, # share of the neighbors' variance to reach, between 0 and 1
+    k:int=1200, # neighbors of each token, the token itself not counted; the paper's number
+    *,
+    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     tokens=None, # which to measure (keys, texts or row numbers), e.g. a random sample; all of them where None
-    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    progress=True, # show a bar
-    block_size=None, # tokens to a block of work; chosen for the workers where None
-    device=None, # where products and eigenvalues are computed, e.g. "cuda"; here, by LAPACK, where None
+    variance:float=0.95, # share of the neighbors' variance to reach, between 0 and 1
+    batch_size:int|None=None, # tokens to a piece of work; chosen for the workers where None
+    device=None, # where products and eigenvalues are computed, e.g. "cuda"
+    progress:bool=True, # show a bar
 ) -> IntrinsicDimension: # a whole number for each token, and their mean
     "How many dimensions `space` has around each token: components that hold `variance` of its `k` neighbors (arXiv 2503.21073)"
     rows = _check(space, k, variance, tokens, metric)
-    values = _count_all(space.matrix, rows, k, variance, metric, progress, block_size, device)
-    m, n = len(rows), len(space)
+    threads = torch.get_num_threads() if device is None else 1
+    size = batch_size or _share(len(rows), max(threads, effective_n_jobs(None)))
+    count = partial(_block_counts, k=k, variance=variance, device=device)
+    batches = [rows[b] for b in row_blocks(len(rows), size)]
+    with full_precision():
+        search = NeighborSearch(space.matrix, metric, device)
+        done = each_block(count, batches, search, name="intrinsic dimension", progress=progress, threads=threads)
+    values, m, n = np.concatenate(done).astype(np.intp), len(rows), len(space)
     stderr = float(values.std(ddof=1)/m**.5 * (1 - m/n)**.5) if 1 < m < n else None
-    return IntrinsicDimension(space.name, float(values.mean()), stderr, k, variance, metric, m, tuple(space.tokens[r] for r in rows), values)
+    tokens = tuple(space.tokens[r] for r in rows)
+    return IntrinsicDimension(space.name, float(values.mean()), stderr, k, variance, metric, m, tokens, values)
 
 # %% ../nbs/api/32_dimension.ipynb #ef2a1e87
 @dataclass(frozen=True, repr=False)
@@ -215,12 +185,14 @@ class ExplainedVariance(Result):
 def explained_variance(
     space:EmbeddingSpace, # the vectors and their tokens
     token, # which (key, text or row number)
-    k=1200, # neighbors of the token
-    metric="cosine", # what chooses them: "cosine" or "euclidean"
+    k:int=1200, # neighbors of the token
+    *,
+    metric:str="cosine", # what chooses them: "cosine" or "euclidean"
 ) -> ExplainedVariance: # the curve
     "Cumulative share of the variance of the `k` neighbors of `token` by number of components, in double precision"
     (row,) = _check(space, k, .5, [token], metric)
-    with one_thread: curve = _exact_curve(space.matrix[nearest_neighbors(space.matrix, k, [row], metric)[1][0]])
+    near = nearest_neighbors(space.matrix, k, [row], metric=metric)[1][0]
+    with one_thread: curve = _exact_curve(space.matrix[near])
     return ExplainedVariance(space.tokens[row], k, metric, np.arange(1, len(curve) + 1), curve)
 
 # %% ../nbs/api/32_dimension.ipynb #32a2730c
@@ -281,17 +253,32 @@ def correlate_dimensions(
     return DimensionSimilarity(a.name, b.name, r, se, (r - 1.96*se, r + 1.96*se), 0., (len(a.values) - 1)**-.5,
                                a.mean, b.mean, a.k, a.variance, len(a.values), a.tokens, a.values, b.values)
 
+# %% ../nbs/api/32_dimension.ipynb #7206480e
+def dimension_chart(
+    *results:IntrinsicDimension, # of several spaces, at one k and variance
+): # -> altair chart
+    "The distributions of several spaces' dimensions in one chart; a ValueError where they were not measured alike"
+    alike = {(r.k, r.variance, r.metric) for r in results}
+    if len(alike) != 1:
+        seen = "; ".join(f"{r.name}: k = {r.k:,}, variance {r.variance:g}, {r.metric}" for r in results)
+        raise ValueError(f"Dimensions can be put in one chart where k, variance and metric are the same; these came: {seen}.")
+    (k, variance, _), = alike
+    return overlaid_chart({r.name: r.values for r in results}, f"intrinsic dimension (k = {k:,})",
+                          f"Intrinsic dimension of tokens ({k:,} neighbors, {variance:.0%} of the variance)")
+
 # %% ../nbs/api/32_dimension.ipynb #e10ed549
 def dimension_similarity(
     pair:SpacePair, # two spaces with the same tokens
-    k=1200, # neighbors of each token
-    variance=0.95, # share of the neighbors' variance to reach
+    k:int=1200, # neighbors of each token
+    *,
+    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     tokens=None, # which to measure, e.g. a random sample; all of them where None
-    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    progress=True, # show a bar
-    block_size=None, # tokens to a block of work
+    variance:float=0.95, # share of the neighbors' variance to reach
+    batch_size:int|None=None, # tokens to a piece of work
     device=None, # where products and eigenvalues are computed
+    progress:bool=True, # show a bar
 ) -> DimensionSimilarity: # the correlation, with error and null, and both lists
     "Do the same tokens of `pair` have high and low intrinsic dimension in both spaces?"
-    sides = [intrinsic_dimension(s, k, variance, tokens, metric, progress, block_size, device) for s in (pair.source, pair.target)]
+    sides = [intrinsic_dimension(s, k, metric=metric, tokens=tokens, variance=variance, batch_size=batch_size,
+                                 device=device, progress=progress) for s in (pair.source, pair.target)]
     return correlate_dimensions(*(replace(side, name=name) for side, name in zip(sides, pair.names)))

@@ -14,8 +14,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
-from ._linalg import nearest_neighbors, row_blocks, second_moments, unit_rows, working_dtype
+from ._linalg import second_moments, unit_rows, working_dtype
+from ._parallel import row_blocks
+from .neighbors import nearest_neighbors
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
 from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, token_label
@@ -148,7 +151,8 @@ def _with_error(pair, centered, uncertainty, device):
 # %% ../nbs/api/30_similarity.ipynb #4970f906
 def global_similarity(
     pair:SpacePair, # two spaces with the same tokens
-    uncertainty=True, # with standard errors and nulls (a second pass); else the two correlations alone
+    *,
+    uncertainty:bool=True, # with standard errors and nulls (a second pass); else the two correlations alone
     device=None, # where the products are computed
 ) -> GlobalSimilarity: # raw and centered correlation
     "How alike the two spaces of `pair` are over every pair of tokens (arXiv 2503.21073, section on global geometry)"
@@ -204,16 +208,19 @@ def common_tokens(
 # %% ../nbs/api/30_similarity.ipynb #479c2232
 def similarity_matrix(
     spaces, # EmbeddingSpace, two or more
-    uncertainty=True, # with standard errors and nulls
+    *,
+    uncertainty:bool=True, # with standard errors and nulls
     device=None, # where the products are computed
+    progress:bool=True, # whether to show a bar
 ) -> SimilarityMatrix: # raw and centered correlations of every two
     "Global similarity between every two of `spaces`, over the tokens common to all"
     spaces = list(spaces)
     if len(spaces) < 2: raise ValueError(f"A similarity matrix compares two spaces or more; {len(spaces)} came.")
     spaces = common_tokens(spaces)
     raw, centered, results = np.eye(len(spaces)), np.eye(len(spaces)), []
-    for i, j in combinations(range(len(spaces)), 2):
-        results.append(r := global_similarity(SpacePair(spaces[i], spaces[j]), uncertainty, device))
+    pairs = list(combinations(range(len(spaces)), 2))
+    for i, j in tqdm(pairs, desc="global similarity", leave=False, disable=not progress):
+        results.append(r := global_similarity(SpacePair(spaces[i], spaces[j]), uncertainty=uncertainty, device=device))
         raw[i, j] = raw[j, i] = r.pearson
         centered[i, j] = centered[j, i] = r.pearson_centered
     return SimilarityMatrix(tuple(s.name for s in spaces), raw, centered, len(spaces[0]), tuple(results))
@@ -266,11 +273,16 @@ class NeighborOverlap(Result):
 # %% ../nbs/api/30_similarity.ipynb #fe4bbfd5
 def neighbor_overlap(
     pair:SpacePair, # two spaces with the same tokens
-    k=10, # neighbors of each token
+    k:int=10, # neighbors of each token
+    *,
+    metric:str="cosine", # "cosine" or "euclidean"
+    batch_size:int|None=None, # tokens at a time in the search; chosen for the workers where None
     device=None, # where the products are computed
+    progress:bool=True, # whether to show a bar
 ) -> NeighborOverlap: # shares in [0, 1]
     "Mutual `k`-nearest-neighbor overlap of the two spaces of `pair` (arXiv 2405.07987)"
-    found = [nearest_neighbors(s.matrix, k, device=device)[1] for s in (pair.source, pair.target)]
+    find = partial(nearest_neighbors, k=k, metric=metric, batch_size=batch_size, device=device, progress=progress)
+    found = [find(s.matrix, exact_order=False)[1] for s in (pair.source, pair.target)]
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
     return NeighborOverlap(values.mean(), values.std(ddof=1)/len(values)**.5, k/(len(values)-1), k, pair.tokens, values)
 
