@@ -8,7 +8,8 @@ import torch
 
 from embgeom.coherence import semantic_coherence
 from embgeom.dimension import dimension_similarity, intrinsic_dimension
-from embgeom._linalg import nearest_neighbors, second_moments, unit_rows
+from embgeom._linalg import second_moments, unit_rows
+from embgeom.neighbors import nearest_neighbors
 from embgeom.lle import lle_similarity, lle_weights
 from embgeom.similarity import global_similarity, neighbor_overlap, token_similarity
 from embgeom.spaces import EmbeddingSpace, SpacePair
@@ -47,7 +48,7 @@ def assert_same(call, device):
 @pytest.mark.parametrize("exact_order", [True, False])
 @pytest.mark.parametrize("queries", [None, [5, 3, 3999]])
 def test_neighbors(pair, device, metric, k, exact_order, queries):
-    ours, theirs = (nearest_neighbors(pair.source.matrix, k, queries, metric, device=d, exact_order=exact_order) for d in (None, device))
+    ours, theirs = (nearest_neighbors(pair.source.matrix, k, queries, metric=metric, device=d, exact_order=exact_order) for d in (None, device))
     if exact_order:
         np.testing.assert_array_equal(theirs[1], ours[1])
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from embgeom import blocks
 from embgeom.coherence import semantic_coherence
 from embgeom.dimension import dimension_similarity, intrinsic_dimension
-from embgeom._linalg import nearest_neighbors
+from embgeom.neighbors import nearest_neighbors
 from embgeom.lle import lle_similarity, lle_weights
 from embgeom.similarity import (global_similarity, linear_cka, neighbor_overlap, sample_cosines, similarity_matrix, token_similarity)
 from embgeom.spaces import EmbeddingSpace, SpacePair
