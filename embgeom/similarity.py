@@ -171,7 +171,8 @@ def token_similarity(
     a, b, aa, bb, ab = _measure(pair, centered, device, per_token=True).tokens
     m = len(pair) - 1
     with np.errstate(invalid="ignore"):
-        return (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
+        own = (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
+    return own.round(12).clip(-1, 1)  # 1 is 1, whatever the last digits say
 
 # %% ../nbs/api/30_similarity.ipynb #05ecf0f7
 @dataclass(frozen=True, repr=False)
