@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KnowledgeGraph', 'graph_from_edges', 'word_forms', 'find_concepts', 'concept_distances', 'concept_path', 'save_graph',
-           'load_graph', 'Coherence', 'semantic_coherence', 'coherence_neighbors', 'DimensionCoherence',
+           'load_graph', 'Coherence', 'TooFewKnown', 'semantic_coherence', 'coherence_neighbors', 'DimensionCoherence',
            'dimension_coherence', 'dimension_tails']
 
 # %% ../nbs/api/33_coherence.ipynb #42949e0d
@@ -30,11 +30,12 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 from ._parallel import each_block, row_blocks
-from ._linalg import nearest_neighbors, pearson
+from ._linalg import pearson
+from .neighbors import nearest_neighbors
 from .plots import density_chart, overlaid_chart
 from .pocket import cache_folder
 from .results import Result
-from .spaces import EmbeddingSpace, token_label
+from .spaces import EmbeddingSpace, chosen_rows, token_label
 
 # %% ../nbs/api/33_coherence.ipynb #2f6bd881
 @dataclass(frozen=True, eq=False, repr=False)
@@ -427,32 +428,38 @@ def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
         tuple(space.tokens[r] for r in rows), space.tokens, words, put(near_scores, np.nan), put(used), *map(put, counts),
         put(far_scores, np.nan), put(far_used), put(found, -1))
 
+# %% ../nbs/api/33_coherence.ipynb #d3c5fac5
+class TooFewKnown(ValueError):
+    "The knowledge graph knows too few of the tokens asked for"
+
 # %% ../nbs/api/33_coherence.ipynb #f034f70d
 def semantic_coherence(
     space:EmbeddingSpace, # the vectors
-    k=10, # neighbors of each token
+    k:int=10, # neighbors of each token
+    *,
+    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     tokens=None, # which tokens (keys, texts or row numbers); all where None
     graph=None, # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
-    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    variants=True, # whether neighbors that are the same word count, with distance 0
-    min_letters=3, # tokens with fewer letters are not looked for in the graph
-    whole_words=False, # whether only tokens that begin with a space are looked for in it
-    window=None, # random neighbors come from so many tokens of like id rank; 5% of all, at least 20 k, where None
-    random_state=0, # seed of the random neighbors
-    block_size=None, # tokens at a time in the neighbor search
+    variants:bool=True, # whether neighbors that are the same word count, with distance 0
+    min_letters:int=3, # tokens with fewer letters are not looked for in the graph
+    whole_words:bool=False, # whether only tokens that begin with a space are looked for in it
+    window:int|None=None, # random neighbors come from so many tokens of like id rank; 5% of all, at least 20 k, where None
+    batch_size:int|None=None, # tokens at a time in the neighbor search
     device=None, # where the neighbors are searched
-    progress=True, # whether to show a bar
+    random_state:int=0, # seed of the random neighbors
+    progress:bool=True, # whether to show a bar
 ) -> Coherence: # low = coherent
     "Mean distance in a knowledge graph from each token to its `k` nearest neighbors (arXiv 2503.21073): low = coherent"
     graph = load_graph(graph)
-    rows = np.arange(len(space)) if tokens is None else space.rows(tokens)
+    rows = chosen_rows(space, tokens)
     if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
     concepts = find_concepts(graph, space.tokens, min_letters, whole_words)
     where = np.flatnonzero((concepts[rows] >= 0).any(1))
     if not len(where):
-        raise ValueError(f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens: {', '.join(token_label(space.tokens[r]) for r in rows[:5])}, ...")
+        raise TooFewKnown(f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens: "
+                          f"{', '.join(token_label(space.tokens[r]) for r in rows[:5])}, ...")
     known = rows[where]
-    found = nearest_neighbors(space.matrix, k, known, metric, block_size, device, progress=progress)[1]
+    found = nearest_neighbors(space.matrix, k, known, metric=metric, batch_size=batch_size, device=device, progress=progress)[1]
     both = np.concatenate([found, _like_rank(space.ids, known, k, window, random_state)], 1)
     near, far = np.split(_nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1)
     return _coherence(space, graph, rows, concepts[rows], where, found, near, far, variants)
@@ -461,15 +468,16 @@ def semantic_coherence(
 def coherence_neighbors(
     space:EmbeddingSpace, # the vectors
     token, # key, text or row number
-    k=10, # neighbors
+    k:int=10, # neighbors
+    *,
+    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
     graph=None, # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
-    metric="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    min_letters=3, # tokens with fewer letters are not looked for in the graph
-    whole_words=False, # whether only tokens that begin with a space are looked for in it
+    min_letters:int=3, # tokens with fewer letters are not looked for in the graph
+    whole_words:bool=False, # whether only tokens that begin with a space are looked for in it
 ) -> pd.DataFrame: # token, label, concept, steps (NaN: unknown, inf: no path), path
     "The `k` nearest neighbors of `token` and how each is related to it in the knowledge graph"
     graph, row = load_graph(graph), space.rows(token)[0]
-    found = nearest_neighbors(space.matrix, k, [row], metric)[1][0]
+    found = nearest_neighbors(space.matrix, k, [row], metric=metric)[1][0]
     own, *others = find_concepts(graph, [space.tokens[i] for i in (row, *found)], min_letters, whole_words)
     ways = [_shortest(graph, own, other) for other in others]
     return pd.DataFrame({"token": [space.tokens[i] for i in found], "label": [token_label(space.tokens[i]) for i in found],
@@ -524,7 +532,8 @@ def dimension_coherence(
     "Correlation of intrinsic dimension and coherence score (low = coherent), with interval, null, and a control"
     x, y = _dimensions(dimension, coherence), coherence.values
     both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 4: raise ValueError(f"A correlation needs at least 4 tokens with both numbers; {both.sum()} have them.")
+    if both.sum() < 4:
+        raise TooFewKnown(f"A correlation needs at least 4 tokens with both numbers; {both.sum()} have them.")
     x, y, z = x[both], y[both], coherence.random[both]
     for name, v in (("dimension", x), ("coherence score", y)):
         if np.ptp(v) == 0: raise ValueError(f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it.")
