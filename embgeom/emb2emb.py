@@ -374,7 +374,7 @@ def move(self: Emb2Emb,
     layers = _layer_map(vector, target.n_layers, layer_map)
     turned = {j: self.transform(vector[i]) for i, j in layers.items()}
     first = next(iter(turned))
-    frame = SteeringVector.from_direction(turned[first], first, target.model, hook=vector.hook)
+    frame = SteeringVector.from_direction(turned[first], first, target, vector.hook, texts=())
     norms = target.residual_norms(texts, list(turned))
     about = dict(method=self.method_, source=vector.model, norm=norm, tokens=self.n_tokens_,
                  layers={str(i): j for i, j in layers.items()})
