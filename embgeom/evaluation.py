@@ -28,7 +28,7 @@ from .steering import SteeringVector
 
 # %% ../nbs/api/42_evaluation.ipynb #549b2e99
 def _encode(tokenizer, texts):
-    "Token ids of each of `texts`, begun as the tokenizer begins a text and without a token that ends it"
+    "Token ids of `texts`, begun as the tokenizer begins a text, without a token that ends it"
     ends, rows = {tokenizer.eos_token_id, tokenizer.sep_token_id}, tokenizer(list(texts)).input_ids
     return [ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids for ids in rows]
 
@@ -50,21 +50,23 @@ def _letter_questions(tokenizer, item, index):
 
 # %% ../nbs/api/42_evaluation.ipynb #ec02a5a9
 def _word_question(tokenizer, item, index, report):
-    "The question of a WordItem: the first tokens of its two sets of words; those of both sets are left out and go into `report`"
+    "The question of a WordItem: the first tokens of its words; those of both sets go into `report`"
     words = (*item.positive, *item.negative)
     prompt, *ids = _encode(tokenizer, [item.prompt, *(item.prompt + word for word in words)])
     n = len(prompt)
     for word, i in zip(words, ids):
         if i[:n] != prompt or len(i) == n:
-            raise ValueError(f"Item {index}: this tokenizer has no place between {item.prompt!r} and "
-                             f"{word!r}. A prompt should end without a space, a word begin with one.")
+            raise ValueError(f"Item {index}: this tokenizer has no place between {item.prompt!r} "
+                             f"and {word!r}. A prompt should end without a space, a word begin "
+                             "with one.")
     first = [i[n] for i in ids]
     positive, negative = set(first[:len(item.positive)]), set(first[len(item.positive):])
     common = positive & negative
     report["left_out"] |= {word for word, token in zip(words, first) if token in common}
     report["split"] |= {word for word, i in zip(words, ids) if len(i) > n + 1}
     if not positive - common or not negative - common:
-        raise ValueError(f"Item {index}: for this tokenizer the words {', '.join(map(repr, words))} "
+        said = ', '.join(map(repr, words))
+        raise ValueError(f"Item {index}: for this tokenizer the words {said} "
                          "begin with the same tokens, so nothing tells the two sets apart; choose "
                          "others.")
     return Question(index, prompt, sorted(positive - common), sorted(negative - common))
@@ -96,7 +98,7 @@ def check_items(
 
 # %% ../nbs/api/42_evaluation.ipynb #efac9762
 def _item_values(model, questions, additions, batch_size, progress):
-    "Log-odds and probability (1 + ways, items), not steered and by each of `additions`; and how they were computed"
+    "Log-odds and probability (1 + ways, items), the first not steered; and how they were computed"
     odds, how = log_odds(model.model, model.layers, questions, additions, batch_size, progress)
     mean = np.zeros((len(questions), questions[-1].item + 1))
     mean[range(len(questions)), [q.item for q in questions]] = 1
@@ -105,7 +107,7 @@ def _item_values(model, questions, additions, batch_size, progress):
 
 # %% ../nbs/api/42_evaluation.ipynb #beee7f03
 def _next_tokens(model, questions, sequences, additions, batch_size):
-    "The likeliest next token after each of `questions`, then at each place of `sequences` (1 + ways, places)"
+    "The likeliest next token after each question, then in `sequences` (1 + ways, places)"
     texts = [Text(q.ids, [len(q.ids) - 1]) for q in questions]
     texts += [Text(s, range(len(s))) for s in sequences]
     ends = np.cumsum([0, *(len(t.wanted) for t in texts)])
@@ -190,10 +192,10 @@ class SteeringCurve(Result):
     lengths: tuple # how long each vector is, over all its layers
     controls: tuple # names of the vectors that say what chance gives
     log_odds: np.ndarray # of each item (vectors, items, multipliers)
-    probability: np.ndarray # of the matching answer, or of the positive words among both sets (vectors, items, multipliers)
-    ratio: np.ndarray # perplexity of neutral text, divided by that of the model not steered (vectors, multipliers)
-    kl: np.ndarray # mean divergence of the steered next-token distribution from the unsteered (vectors, multipliers)
-    next_tokens: np.ndarray # the likeliest token with the first vector: after each prompt of the items, then at each place in neutral text (places, multipliers)
+    probability: np.ndarray # of what shows the behavior (vectors, items, multipliers)
+    ratio: np.ndarray # of the perplexity of neutral text to the unsteered (vectors, multipliers)
+    kl: np.ndarray # mean divergence of the next token from the unsteered (vectors, multipliers)
+    next_tokens: np.ndarray # after prompts, then in neutral text (places, multipliers)
     n_prompts: int # how many of the places are ends of prompts
     perplexity: float # of neutral text, not steered
     random_state: int # seed of the resampled items
@@ -279,7 +281,7 @@ def item_slopes(self: SteeringCurve,
 def slope(self: SteeringCurve,
     name: str = "vector", # which vector
     which: int = 0, # its number among those of the name
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost, for it (unless it is a control) and for the vector
+    max_ratio: float = MAX_RATIO, # for the vector, and for it if it is no control
 ) -> Estimate: # log-odds per unit of multiplier
     "The mean over items of what a unit of multiplier adds to the log-odds"
     usable_for = ("vector",) if name in self.controls else ("vector", name)
@@ -346,16 +348,16 @@ def _beside_native(self: SteeringCurve):
 @patch
 @property
 def effect_at_equal_length(self: SteeringCurve) -> Estimate: # NaN where there is `no_share`
-    "The slope as a share of the native vector's, if both were as long, over the multipliers that both can use"
+    "The slope as a share of the native vector's, if both were as long, where both are usable"
     if self.no_share: return Estimate(np.nan, np.nan, np.nan)
     return fieller(*self._beside_native())
 
 # %% ../nbs/api/42_evaluation.ipynb #5db1dc64
 @patch
 def at_cost(self: SteeringCurve,
-    kl: float = .05, # the mean divergence of the next token's distribution from that of the model not steered
+    kl: float = .05, # mean divergence of the next token from the unsteered
     sign: int = 1, # 1 for positive multipliers, -1 for negative
-) -> pd.DataFrame: # a row for each vector: name, number, multiplier, change, low, high, ratio; NaN where the cost is not reached
+) -> pd.DataFrame: # name, number, multiplier, change, low, high, ratio; NaN where never so dear
     "What each vector changes where it costs `kl`, between the multipliers that were tried"
     tried = sorted((m for m in self.multipliers if m*sign >= 0), key=abs)
     side, size, rows = [self.multipliers.index(m) for m in tried], np.abs(tried), []
@@ -445,13 +447,14 @@ def outcome(self: SteeringCurve) -> str:
 @patch
 def numbers(self: SteeringCurve):
     "What a reader wants to see of it"
-    chance, native, others = self.chance(), {}, [n for n in self.names[1:] if n[0] not in self.controls]
+    chance, native, at_most = self.chance(), {}, {}
+    others = [n for n in self.names[1:] if n[0] not in self.controls]
     if ("native", 0) in self.names:
         native = {"native_slope": str(self.slope("native")),
                   "effect_at_equal_length": self.no_share or str(self.effect_at_equal_length)}
     controls = [n for n in self.names if n[0] in self.controls]
     beside = {"others": ", ".join(_counted(others))} if others else {}
-    at_most = {"chance": f"95% below {number(float(np.quantile(chance, .95)))}"} if len(chance) else {}
+    if len(chance): at_most["chance"] = f"95% below {number(float(np.quantile(chance, .95)))}"
     return {"model": self.model, "layers": self.layers, "items": self.log_odds.shape[1],
             "controls": ", ".join(_counted(controls)) if controls else "none", **beside,
             "multipliers": _span(self.multipliers), "usable": _span(self.usable()),
@@ -481,7 +484,7 @@ def chart(self: SteeringCurve,
     max_ratio: float = MAX_RATIO, # the cost to mark
     title: str | None = None, # what is seen; model, layer and outcome where None
 ): # -> altair chart: the change above, the cost below
-    "The mean change over items with its interval; grey is what 90% of the controls do; below, what it costs"
+    "The mean change over items with its interval; grey: 90% of the controls; below, what it costs"
     frame, above, below = self.bands(measure), {}, {}
     if self.controls: # the band of the controls
         at = [i for i, (name, _) in enumerate(self.names) if name in self.controls]
@@ -517,7 +520,7 @@ def _check_multipliers(multipliers):
 
 # %% ../nbs/api/42_evaluation.ipynb #e1cd24f8
 def _check_vectors(model, vector, controls, others, layers):
-    "Each vector as (name, number) -> the vector cut to `layers`; a warning if the controls are too few"
+    "(name, number) -> each vector cut to `layers`; a warning if the controls are too few"
     controls, others = controls or {}, others or {}
     if "native" in controls:
         raise ValueError("controls= takes vectors that should do nothing, and the native one "
@@ -535,7 +538,8 @@ def _check_vectors(model, vector, controls, others, layers):
     if 0 < (n := sum(len(lists[name]) for name in controls)) < MIN_CONTROLS:
         warnings.warn(f"{n} controls are too few to say what chance gives: the verdict will be "
                       f"'undecided'. At least {MIN_CONTROLS} are wanted.", stacklevel=3)
-    return {(name, i): _cut(v, layers) for name, found in lists.items() for i, v in enumerate(found)}
+    return {(name, i): _cut(v, layers)
+            for name, found in lists.items() for i, v in enumerate(found)}
 
 
 def _cut(vector, layers):
@@ -545,7 +549,7 @@ def _cut(vector, layers):
 
 # %% ../nbs/api/42_evaluation.ipynb #e6f58f85
 def _origin(vector, model):
-    "The name of the model in which `vector` was found, before it was moved; `model` where it does not say"
+    "The model in which `vector` was found before it was moved; `model` where it does not say"
     return vector.report.get("moved", {}).get("source") or vector.model or model
 
 
@@ -567,15 +571,16 @@ def steering_curve(
     items, # ABItems or WordItems
     multipliers=MULTIPLIERS, # how much of the vector is added; 0 among them
     controls=None, # name -> SteeringVectors that should do nothing: they say what chance gives
-    others=None, # name -> SteeringVector, or a list of them, to be drawn beside: "native", other methods
+    others=None, # name -> SteeringVectors to be drawn beside: "native", other methods
     layers=None, # at which of the vectors' layers; at all of them at once where None
-    texts=None, # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None; with a large vocabulary they take most of the time, and fewer do
+    texts=None, # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None
     batch_size: int | None = None, # texts at a time; as many as fit well where None
     progress: bool = True, # whether to show a bar
     random_state: int = 0, # seed of the resampled items
 ) -> SteeringCurve: # values of every item, costs, slopes, a verdict
-    "What `vector` does to `items`, and what it costs, at each multiplier, beside `controls` and `others`; ValueError or TypeError before anything runs"
-    multipliers, items, model = _check_multipliers(multipliers), list(items), LanguageModel.of(model)
+    "What `vector` does to `items`, and at what cost; ValueError or TypeError before anything runs"
+    multipliers, items = _check_multipliers(multipliers), list(items)
+    model = LanguageModel.of(model)
     vectors = _check_vectors(model, vector, controls, others, layers)
     questions, report, sequences = check_items(model, items, texts)
 
@@ -604,9 +609,10 @@ def multiplier_range(
     texts=None, # neutral strings; `NEUTRAL_TEXTS` where None
     batch_size: int | None = None, # texts at a time
 ) -> tuple: # `n` multipliers as far apart as they may be, ascending
-    "Multipliers from -m to m, with the largest m (to a sixteenth, between 1/256 and 64) at which neutral text costs no more, either way; ValueError if even the least costs more"
+    "Multipliers from -m to m, the largest (1/256 to 64) that costs no more; else ValueError"
     if n < 3 or n % 2 == 0:
-        raise ValueError(f"n is an odd number, 3 or more, as 0 is one of the multipliers; {n} came.")
+        raise ValueError("n is an odd number, 3 or more, as 0 is one of the multipliers; "
+                         f"{n} came.")
     model = LanguageModel.of(model)
     vector.check(model)
     vector, sequences = _cut(vector, layers), _texts(model, texts)
@@ -636,7 +642,7 @@ class LayerSweep(Result):
     curves: tuple # the SteeringCurve of each layer
 
     def to_frame(self) -> pd.DataFrame: # a row for each layer and multiplier
-        "layer, multiplier, change (of the mean log-odds), low, high, probability (its mean), ratio, kl"
+        "layer, multiplier, change of the mean log-odds, low, high, mean probability, ratio, kl"
         frames = [c.bands().assign(layer=c.layers[0], probability=c.probability[0].mean(0))
                   for c in self.curves]
         columns = ["layer", "multiplier", "change", "low", "high", "probability", "ratio", "kl"]
@@ -668,8 +674,8 @@ class LayerSweep(Result):
                     "times as much: try other multipliers, see multiplier_range")
         m = first["multiplier"]
         edge = ", the largest that was tried" if m == self.curves[0].multipliers[-1] else ""
-        return (f"layer {first['layer']:.0f} at multiplier {number(float(m))}{edge}: log-odds up by "
-                f"{Estimate(first['change'], first['low'], first['high'])}, neutral text costs "
+        return (f"layer {first['layer']:.0f} at multiplier {number(float(m))}{edge}: log-odds up "
+                f"by {Estimate(first['change'], first['low'], first['high'])}, neutral text costs "
                 f"{number(float(first['ratio']))} times as much (at most {max_ratio} allowed)")
 
 # %% ../nbs/api/42_evaluation.ipynb #f9ac74c1
@@ -698,7 +704,7 @@ def layer_sweep(
 def chart(self: LayerSweep,
     max_ratio: float = MAX_RATIO, # where neutral text costs more than this, cells are crossed out
 ): # -> altair chart: a cell for each layer and multiplier
-    "The change of the mean log-odds at each layer and multiplier; crossed out is what costs too much"
+    "The change of the mean log-odds at each layer and multiplier; crosses: too dear"
     frame = self.to_frame().assign(dear=lambda f: f["ratio"] > max_ratio)
     title = f"{self.model}: {self.answer(max_ratio)}".partition(": log-odds")[0]
     return changes_chart(frame, "multiplier", "layer", "change", "dear", "multiplier", "layer",

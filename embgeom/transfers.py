@@ -41,11 +41,12 @@ def choose_layer(
     texts=None, # neutral strings, to measure the cost on
     batch_size: int | None = None, # texts at a time; as many as fit well where None
 ) -> int: # one of the vector's layers
-    "The layer at which `vector` changes the model's answers most, where neutral text costs at most 1.2 times as much"
+    "The layer at which `vector` changes the answers most where neutral text hardly suffers"
     model = LanguageModel.of(model)
     layers = [i for i in _candidates(vector.n_layers) if i in vector] or list(vector)
     if len(layers) == 1: return layers[0]
-    lengths = {i: .15*vector.norms[i]/np.linalg.norm(vector[i]) for i in layers if vector.norms.get(i)}
+    lengths = {i: .15*vector.norms[i]/np.linalg.norm(vector[i])
+               for i in layers if vector.norms.get(i)}
     sweep = layer_sweep(model, vector.scaled(lengths), items, layers, (0, .25, .5, 1, 2),
                         texts, batch_size, progress=False)
     return int(sweep.best().layer.iloc[0])
@@ -55,7 +56,8 @@ def _continued(model, vector, items, multipliers, n=2):
     "How the first `n` of `items` go on, word by word the likeliest, at each multiplier of `vector`"
     prompts = [i.prompt if isinstance(i, WordItem) else i.question for i in items[:n]]
     said = [model.generate(prompts, vector, m) for m in multipliers]
-    rows = [(p, m, text) for p, *texts in zip(prompts, *said) for m, text in zip(multipliers, texts)]
+    rows = [(prompt, m, text) for prompt, *texts in zip(prompts, *said)
+            for m, text in zip(multipliers, texts)]
     return pd.DataFrame(rows, columns=["prompt", "multiplier", "text"])
 
 # %% ../nbs/api/52_transfers.ipynb #89d68184
@@ -163,13 +165,13 @@ _STEPS = {"find the vector": 6, "choose the layer": 14, "fit the map": 3,
           "write": 10} # and their shares of the time, about
 
 def transfer(
-    source, # a LanguageModel, or what one is made of: a bundled model's name, a folder, a GGUF file, a hub id, a loaded model
+    source, # a LanguageModel, or what one is made of: a name, a folder, a loaded model
     target, # likewise
     behavior="pronoun", # a Behavior, or what `load_behavior` takes
     *,
     method: str | None = None, # one of `emb2emb.METHODS`; the default where None
     layer: int | None = None, # of the source; chosen by steering the source where None
-    vector: SteeringVector | None = None, # of the source; found with the behavior's contrasts where None
+    vector: SteeringVector | None = None, # of the source; found by the contrasts where None
     items=None, # ABItems or WordItems to measure with; the behavior's where None
     n_controls: int = MIN_CONTROLS//2, # how many shuffled maps, and how many random vectors
     texts=None, # neutral strings, to measure lengths and cost on; some of our own where None
@@ -178,7 +180,7 @@ def transfer(
     progress: bool = True, # whether to show a bar
     random_state: int = 0, # seed of the controls and of the resampled items
 ) -> Transfer: # prints itself; .charts(), .save("page.html"), .to_frame()
-    "Find the vector of `behavior` in `source`, move it to `target`, and try it there beside the target's own, shuffled maps and random vectors; ValueError or TypeError before long work"
+    "Move the vector of `behavior` to `target`, and try it; ValueError or TypeError before long work"
     behavior, texts = Behavior.of(behavior), TEXTS if texts is None else list(texts)
     items = list(behavior.items if items is None else items)
     _asked(method, layer, vector, n_controls, items)
@@ -186,7 +188,8 @@ def transfer(
     if vector is not None: vector.check(a)
     if layer is not None: a.modules(layer) # an error where there is no such layer
     for model in (a, b): check_items(model, items, texts)
-    pair, how = match_tokens(a.space("output"), b.space("output")), dict(texts=texts, progress=False)
+    pair = match_tokens(a.space("output"), b.space("output"))
+    how = dict(texts=texts, progress=False)
 
     with _Steps(_STEPS, progress) as begin:
         begin("find the vector")
@@ -206,7 +209,8 @@ def transfer(
         moved = mapping.move(vector, b, texts=texts)
         native = extract_steering_vector(b, behavior.contrasts, moved.layers, behavior.position,
                                          batch_size=batch_size, **how)
-        native = native.scaled({i: np.linalg.norm(moved[i])/np.linalg.norm(native[i]) for i in moved})
+        native = native.scaled({i: np.linalg.norm(moved[i])/np.linalg.norm(native[i])
+                                for i in moved})
         controls = {"shuffled": mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state),
                     "random": random_vectors(moved, n_controls, random_state)}
 
@@ -254,7 +258,7 @@ class Transfers(Result):
                 "work": sum(t.curve.outcome == "works" for t in self.found)}
 
     def to_frame(self) -> pd.DataFrame: # a row for each transfer
-        "source, target, behavior, method, layers, the effect at equal length with its interval (NaN where there is no share), the middle 90% of chance, the share of prompts after which the next word changes, the outcome"
+        "The effect at equal length (NaN: no share), chance (90%), changed next words, the outcome"
         rows = []
         for t in self.found:
             curve, effect = t.curve, t.curve.effect_at_equal_length
@@ -288,9 +292,10 @@ class Transfers(Result):
         "All effects in one picture, then the curve of each"
         frame = self.to_frame()
         frame["which"] = frame.source + " to " + frame.target + ": " + frame.behavior
-        frame = frame.dropna(subset=["effect_at_equal_length"]).sort_values("effect_at_equal_length")
+        effect = "effect_at_equal_length"
+        frame = frame.dropna(subset=[effect]).sort_values(effect)
         title = "Effects of moved vectors, as shares of the native vectors' (grey: chance)"
-        whole = interval_chart(frame, "which", "effect_at_equal_length", "low", "high", "chance_low",
+        whole = interval_chart(frame, "which", effect, "low", "high", "chance_low",
                                "chance_high", title, "effect at equal length")
         return [whole]*bool(len(frame)) + [t.charts()[0] for t in self.found]
 
