@@ -37,7 +37,7 @@ def poisoned_spaces():
 
 def results_of_spaces(folder):
     "Everything that is made of spaces alone and shows itself"
-    from embgeom import coherence, comparison, diagnosis, dimension, emb2emb, explorers, lle, loading, similarity
+    from embgeom import coherence, comparison, corpus, diagnosis, dimension, emb2emb, explorers, lle, loading, similarity
     one, other = poisoned_spaces()
     pair, token = SpacePair(one, other), POISON[0]
     yield similarity.global_similarity(pair)
@@ -53,6 +53,7 @@ def results_of_spaces(folder):
     yield coherence.dimension_coherence(dimension.intrinsic_dimension(one, 20), scores)
     yield (mapping := emb2emb.Emb2Emb().fit(pair))
     yield diagnosis.diagnose(mapping, pair)
+    yield corpus.explain(one, other, {token: [corpus.spelling_space(one.tokens, 5)]})
     yield (found := comparison.compare(one, other, sample=30))
     found.save(folder/"compare.html")
     yield explorers.LLEExplorer(pair, token)

@@ -694,6 +694,8 @@ def _rows_of(of, first, S, blocks):
 def _pairs_beyond(spaces, weights, most=2000, n=20):
     "The pairs among the first `most` words whose residual cosines are alike in both spaces"
     words = np.flatnonzero(token_groups(spaces[0].tokens) == "word-like")[:most]
+    if len(words) < 3:
+        return pd.DataFrame(columns=["first", "second", "product"])
     few = [s.subset(words) for s in spaces]
     left = [np.zeros((len(few[0]),) * 2) for _ in range(2)]
     for space, pull in zip(few, weights.T):
