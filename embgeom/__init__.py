@@ -35,7 +35,9 @@ _module_of = {name: module for module, names in _names.items() for name in [modu
 def __getattr__(name):
     "Import the module that `name` is in, when it is first asked for"
     if name not in _module_of:
-        raise AttributeError(f"module 'embgeom' has no attribute {name!r}; it has {', '.join(_module_of)}")
+        raise AttributeError(
+            f"module 'embgeom' has no attribute {name!r}; it has {', '.join(_module_of)}"
+        )
     module = import_module(f"embgeom.{_module_of[name]}")
     return module if name == _module_of[name] else getattr(module, name)
 

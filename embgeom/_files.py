@@ -17,13 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # %% ../nbs/api/04_files.ipynb #20053b48
-try: import fcntl
-except ImportError: fcntl = None  # Windows has none
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # Windows has none
 
 # %% ../nbs/api/04_files.ipynb #3942e342
 def _is_special(path):
     "Whether there is something at `path` that must not be replaced: a pipe, a terminal, a device"
-    if path.as_posix().startswith(("/dev/fd/", "/dev/std", "/proc/")): return True
+    if path.as_posix().startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return True
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
@@ -40,24 +43,28 @@ def _new_part(path):
     while True:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         file = open(part, "xb")
-        if fcntl is None: file.close()  # where open files cannot be renamed
+        if fcntl is None:
+            file.close()  # where open files cannot be renamed
         else:
             # some network disks have no locks
-            with suppress(OSError): fcntl.flock(file, fcntl.LOCK_EX)
-        if part.exists(): return part, file  # else it was taken for abandoned before it was held
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if part.exists():
+            return part, file  # else it was taken for abandoned before it was held
         file.close()
 
 # %% ../nbs/api/04_files.ipynb #567491d1
 @contextmanager
 def replacing(
-    path: str | Path, # the file to write; its folder is made if it is not there
-): # a context that gives the `Path` to write to
+    path: str | Path,  # the file to write; its folder is made if it is not there
+):  # a context that gives the `Path` to write to
     "Write a file whole or not at all: what is written inside takes the place of `path` at the end"
     path = Path(path)
     if _is_special(path):  # made elsewhere, and sent there at the end
         with tempfile.TemporaryDirectory() as folder:
-            yield (part := Path(folder)/path.name)
-            with open(part, "rb") as made, open(path, "ab") as out: shutil.copyfileobj(made, out)
+            yield (part := Path(folder) / path.name)
+            with open(part, "rb") as made, open(path, "ab") as out:
+                shutil.copyfileobj(made, out)
         return
     path = Path(os.path.realpath(path))  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,41 +73,53 @@ def replacing(
     try:
         with file:
             yield part
-            if path.exists(): shutil.copymode(path, part)
+            if path.exists():
+                shutil.copymode(path, part)
             os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    finally:
+        part.unlink(missing_ok=True)
 
 # %% ../nbs/api/04_files.ipynb #23128354
 def check_out(
-    out, # file to write later
-) -> Path: # the same
+    out,  # file to write later
+) -> Path:  # the same
     "Refuse a file that cannot be written, before any long work"
     out = Path(out)
     folder = out.absolute().parent
-    if out.is_dir(): raise ValueError(f"The page is written to a file; {out} is a folder. Say e.g. "
-                                      f"--out {out / 'page.html'}")
-    if not folder.is_dir(): raise ValueError(f"The page cannot be written to {out}: the folder "
-                                             f"{folder} does not exist.")
+    if out.is_dir():
+        raise ValueError(
+            f"The page is written to a file; {out} is a folder. Say e.g. --out {out / 'page.html'}"
+        )
+    if not folder.is_dir():
+        raise ValueError(
+            f"The page cannot be written to {out}: the folder {folder} does not exist."
+        )
     if not _is_special(out) and not os.access(folder, os.W_OK):
-        raise ValueError(f"The page cannot be written to {out}: no permission to write in "
-                         f"{folder}.")
+        raise ValueError(
+            f"The page cannot be written to {out}: no permission to write in {folder}."
+        )
     return out
 
 # %% ../nbs/api/04_files.ipynb #1a6f82c4
 def shown(
-    text, # from somebody else's file
-    most: int = 99, # characters to show
-) -> str: # one line that prints as it is
+    text,  # from somebody else's file
+    most: int = 99,  # characters to show
+) -> str:  # one line that prints as it is
     "`text` for a message: cut to `most` characters, control characters spelled out"
     text = str(text)
     text = text if len(text) <= most else f"{text[:most]}..."
-    return re.sub(r"[^\x20-\x7e\xa1-\U0010ffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069]",
-                  lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(
+        r"[^\x20-\x7e\xa1-\U0010ffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069]",
+        lambda match: match[0].encode("unicode_escape").decode(),
+        text,
+    )
 
 # %% ../nbs/api/04_files.ipynb #d1549cf2
 def parse_json(
-    text: str | bytes, # of a file
-): # what it says
+    text: str | bytes,  # of a file
+):  # what it says
     "`json.loads`, for which nesting without end is a ValueError like any other"
-    try: return json.loads(text)
-    except RecursionError: raise ValueError("it is nested too deep") from None
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None

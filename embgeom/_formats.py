@@ -17,63 +17,81 @@ def _names_in(path: Path) -> list:
     "The names of the tensors in the safetensors file `path`; none if it is no such file"
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= 2**25: return []
-        try: return list(parse_json(file.read(size)))
-        except (ValueError, TypeError): return []
+        if not 2 <= size <= 2**25:
+            return []
+        try:
+            return list(parse_json(file.read(size)))
+        except (ValueError, TypeError):
+            return []
 
 
 def kind_of_file(path: Path) -> str | None:
     "Which of the formats below the file `path` has, by its contents"
-    with path.open("rb") as file: head = file.read(4096)
-    if head[:4] == b"GGUF": return "control vector" if b"controlvector" in head else "gguf"
-    if head[:4] == b"PK\x03\x04": return "npz" if head[30:].partition(b".npy")[1] else "torch"
-    if head[:6] == b"\x93NUMPY": return "npy"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[:4] == b"GGUF":
+        return "control vector" if b"controlvector" in head else "gguf"
+    if head[:4] == b"PK\x03\x04":
+        return "npz" if head[30:].partition(b".npy")[1] else "torch"
+    if head[:6] == b"\x93NUMPY":
+        return "npy"
     # ONNX: its version, then a text
-    if re.match(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", head): return "onnx"
+    if re.match(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", head):
+        return "onnx"
     version, length = struct.unpack("<IH", head[:6]) if len(head) > 6 else (0, 0)
-    if 1 < version < 30 and head[6:6 + length].endswith(b"Spec\0"): return "ctranslate2"
-    if head[8:9] == b"{" and any(".lora_" in name for name in _names_in(path)): return "lora"
+    if 1 < version < 30 and head[6 : 6 + length].endswith(b"Spec\0"):
+        return "ctranslate2"
+    if head[8:9] == b"{" and any(".lora_" in name for name in _names_in(path)):
+        return "lora"
     return None
 
 # %% ../nbs/api/13_formats.ipynb #e75f1215
 def _adapter(folder: Path) -> str:
     "What to do about the LoRA adapter in `folder`"
-    try: base = parse_json((folder/"adapter_config.json").read_text())["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError): base = None
+    try:
+        base = parse_json((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
     of = f" for {shown(base, 200)!r}" if base else ""
-    return (f"is a LoRA adapter{of}: it holds what is added to a model, not the model. Merge the "
-            f"two with peft, AutoPeftModelForCausalLM.from_pretrained({str(folder)!r})"
-            ".merge_and_unload().save_pretrained('merged'), and give the folder 'merged'")
+    return (
+        f"is a LoRA adapter{of}: it holds what is added to a model, not the model. Merge the "
+        f"two with peft, AutoPeftModelForCausalLM.from_pretrained({str(folder)!r})"
+        ".merge_and_unload().save_pretrained('merged'), and give the folder 'merged'"
+    )
 
 
 _ADVICE = {
     "ctranslate2": "is in the format of CTranslate2, which cannot be read back into a model of "
-                   "transformers. Give the checkpoint that it was converted from",
+    "transformers. Give the checkpoint that it was converted from",
     "onnx": "is in the format ONNX, a graph for running, which cannot be read back into a model "
-            "of transformers. Give the checkpoint that it was exported from",
-    "control vector": "is a control vector of llama.cpp, not a model. "
-                      "SteeringVector.load reads it",
+    "of transformers. Give the checkpoint that it was exported from",
+    "control vector": "is a control vector of llama.cpp, not a model. SteeringVector.load reads it",
     "npz": "holds arrays of NumPy, not a model. EmbeddingSpace(matrix, tokens) takes a matrix, "
-           "SteeringVector({layer: array}) a vector",
+    "SteeringVector({layer: array}) a vector",
     "npy": "holds an array of NumPy, not a model. EmbeddingSpace(matrix, tokens) takes a matrix, "
-           "SteeringVector({layer: array}) a vector"}
+    "SteeringVector({layer: array}) a vector",
+}
 
 
 def foreign_format(
-    place: str | Path, # a file or a folder
-) -> str | None: # "is a LoRA adapter ...: what to do", or None where it is nothing known
+    place: str | Path,  # a file or a folder
+) -> str | None:  # "is a LoRA adapter ...: what to do", or None where it is nothing known
     "What `place` is, and what to do, if it is no checkpoint of transformers"
     path = Path(place).expanduser()
     if path.is_dir():
         names = {p.name for p in path.iterdir()}
         kinds = re.compile(r"(?!adapter_).*\.(safetensors|bin|pt|pth|gguf)(\.index\.json)?$")
         weights = [n for n in names if kinds.match(n)]
-        if "adapter_config.json" in names and not weights: return _adapter(path)
-        if weights and set(weights) - {"model.bin"}: return None
+        if "adapter_config.json" in names and not weights:
+            return _adapter(path)
+        if weights and set(weights) - {"model.bin"}:
+            return None
         graphs = [p for p in (*path.glob("*.onnx"), *path.glob("onnx/*.onnx"))]
-        for file in [path/w for w in weights] + graphs[:1]:
-            if (kind := kind_of_file(file)) in ("ctranslate2", "onnx"): return _ADVICE[kind]
+        for file in [path / w for w in weights] + graphs[:1]:
+            if (kind := kind_of_file(file)) in ("ctranslate2", "onnx"):
+                return _ADVICE[kind]
         return None
-    if not path.is_file(): return None
+    if not path.is_file():
+        return None
     kind = kind_of_file(path)
     return _adapter(path.parent) if kind == "lora" else _ADVICE.get(kind)

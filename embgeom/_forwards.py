@@ -34,16 +34,20 @@ from ._parallel import one_thread
 _LOCKS: WeakKeyDictionary = WeakKeyDictionary()
 _GUARD = threading.Lock()
 
+
 def lock_of(
-    model: nn.Module, # a model
-) -> Any: # a lock that the thread which holds it may take again
+    model: nn.Module,  # a model
+) -> Any:  # a lock that the thread which holds it may take again
     "The lock that whoever runs `model` holds"
-    with _GUARD: return _LOCKS.setdefault(model, threading.RLock())
+    with _GUARD:
+        return _LOCKS.setdefault(model, threading.RLock())
 
 
 class _AsWritten:
     "While anyone is inside, models run as they are written and not as `torch.compile` made them"
-    def __init__(self): self.inside, self.stance = 0, None
+
+    def __init__(self):
+        self.inside, self.stance = 0, None
 
     def __enter__(self):
         with _GUARD:
@@ -55,7 +59,8 @@ class _AsWritten:
     def __exit__(self, *error):
         with _GUARD:
             self.inside -= 1
-            if self.inside or self.stance is None: return
+            if self.inside or self.stance is None:
+                return
             self.stance.__exit__(*error)
             self.stance = None
 
@@ -63,11 +68,12 @@ class _AsWritten:
 as_written = _AsWritten()
 
 
-SMALL = 2**24 # parameters of a model that runs on one thread
+SMALL = 2**24  # parameters of a model that runs on one thread
+
 
 @contextmanager
 def for_use(
-    model: nn.Module, # a model
+    model: nn.Module,  # a model
 ) -> Iterator[None]:
     "`model` for this thread alone, without dropout, gradients and compiled code, for a while"
     size = sum(p.numel() for p in model.parameters())
@@ -76,133 +82,175 @@ def for_use(
     with lock_of(model), as_written, torch.no_grad(), threads:
         training = [m for m in model.modules() if m.training]
         model.eval()
-        try: yield
+        try:
+            yield
         finally:
-            for m in training: m.training = True
+            for m in training:
+                m.training = True
 
 # %% ../nbs/api/22_forwards.ipynb #374aee3f
 def states_of(
-    output: Any, # what a layer puts out
-) -> torch.Tensor: # (batch, position, width)
+    output: Any,  # what a layer puts out
+) -> torch.Tensor:  # (batch, position, width)
     "The hidden states in the `output` of a layer; ValueError if there are none"
     states = output[0] if isinstance(output, (tuple, list)) and output else output
-    if isinstance(states, torch.Tensor) and states.ndim == 3: return states
+    if isinstance(states, torch.Tensor) and states.ndim == 3:
+        return states
     came = type(states).__name__
-    if isinstance(states, torch.Tensor): came = f"shape {tuple(states.shape)}"
-    raise ValueError("Hidden states (batch, position, width) were wanted, alone or first in a "
-                     f"tuple; {came} came. Name other modules by layers= or hook=.")
+    if isinstance(states, torch.Tensor):
+        came = f"shape {tuple(states.shape)}"
+    raise ValueError(
+        "Hidden states (batch, position, width) were wanted, alone or first in a "
+        f"tuple; {came} came. Name other modules by layers= or hook=."
+    )
 
 
 def with_states(output: Any, states: torch.Tensor) -> Any:
     "The `output` of a layer with other hidden `states`"
-    if not isinstance(output, (tuple, list)): return states
+    if not isinstance(output, (tuple, list)):
+        return states
     return type(output)([states, *output[1:]])
 
 # %% ../nbs/api/22_forwards.ipynb #8ebbd781
 @contextmanager
 def hooked(
-    modules: Mapping[int, nn.Module], # layer -> module
-    hook: Callable, # called with layer and output; returns the new output, or None
-    first: bool = False, # whether it comes before the hooks that are there
+    modules: Mapping[int, nn.Module],  # layer -> module
+    hook: Callable,  # called with layer and output; returns the new output, or None
+    first: bool = False,  # whether it comes before the hooks that are there
 ) -> Iterator[None]:
     "While open, `hook` is called with what each of `modules` puts out"
     with ExitStack() as stack:
         for layer, module in modules.items():
-            def call(_, __, output, layer=layer): return hook(layer, output)
+
+            def call(_, __, output, layer=layer):
+                return hook(layer, output)
+
             stack.callback(module.register_forward_hook(call, prepend=first).remove)
         yield
 
 # %% ../nbs/api/22_forwards.ipynb #cd712063
 _MLP = re.compile(r"(^|_)(mlp|ffn|ff|moe)($|_)|feed_?forward|^fc2$")
 
+
 def part_of(
-    layer: nn.Module, # a layer of a model
-    hook: str, # "layer", "mlp", or the name of a part of it
+    layer: nn.Module,  # a layer of a model
+    hook: str,  # "layer", "mlp", or the name of a part of it
 ) -> nn.Module:
     "The module of `layer` whose output is meant by `hook`; ValueError if it is not clear which"
-    if hook == "layer": return layer
+    if hook == "layer":
+        return layer
     children, kind = dict(layer.named_children()), type(layer).__name__
     if hook == "mlp":
-        found = [m for name, m in children.items()
-                 if _MLP.search(name) and any(p.ndim > 1 for p in m.parameters())]
-        if len(found) == 1: return found[0]
-        raise ValueError(f"It is not clear which part of a {kind} is its MLP. Name it, as in "
-                         f"hook='mlp.down_proj'. Its parts: {', '.join(children)}.")
-    try: return layer.get_submodule(hook)
+        found = [
+            m
+            for name, m in children.items()
+            if _MLP.search(name) and any(p.ndim > 1 for p in m.parameters())
+        ]
+        if len(found) == 1:
+            return found[0]
+        raise ValueError(
+            f"It is not clear which part of a {kind} is its MLP. Name it, as in "
+            f"hook='mlp.down_proj'. Its parts: {', '.join(children)}."
+        )
+    try:
+        return layer.get_submodule(hook)
     except AttributeError:
-        raise ValueError(f"hook is 'layer', 'mlp', or the name of a part of a layer; {hook!r} "
-                         f"came, and the parts of a {kind} are {', '.join(children)}.") from None
+        raise ValueError(
+            f"hook is 'layer', 'mlp', or the name of a part of a layer; {hook!r} "
+            f"came, and the parts of a {kind} are {', '.join(children)}."
+        ) from None
 
 # %% ../nbs/api/22_forwards.ipynb #8cad6dc2
 def per_row(
-    delta: torch.Tensor, # (width,) or (batch, width)
-    states: torch.Tensor, # (batch, position, width)
+    delta: torch.Tensor,  # (width,) or (batch, width)
+    states: torch.Tensor,  # (batch, position, width)
 ) -> torch.Tensor:
     "`delta` in the shape that can be added to `states`; ValueError if it cannot"
     if delta.shape[-1] != states.shape[-1]:
-        raise ValueError(f"A vector of width {delta.shape[-1]} cannot be added to hidden states "
-                         f"of width {states.shape[-1]}.")
-    if delta.ndim == 1: return delta
+        raise ValueError(
+            f"A vector of width {delta.shape[-1]} cannot be added to hidden states "
+            f"of width {states.shape[-1]}."
+        )
+    if delta.ndim == 1:
+        return delta
     times, rest = divmod(len(states), len(delta))
     if rest or not times:
-        raise ValueError(f"{len(delta)} vectors came for a batch of {len(states)}; give one for "
-                         "all, or one for each row.")
+        raise ValueError(
+            f"{len(delta)} vectors came for a batch of {len(states)}; give one for "
+            "all, or one for each row."
+        )
     return delta.repeat_interleave(times, 0)[:, None]
 
 
 @contextmanager
 def adding(
-    model: nn.Module, # the whole model, whose lock is held meanwhile
-    modules: Mapping[int, nn.Module], # layer -> the module to whose output is added
-    deltas: Mapping[int, Any], # layer -> (width,), or (batch, width) for a vector of each row's own
-    first: Callable | None = None, # number of positions -> the first to add to; 0 where None
+    model: nn.Module,  # the whole model, whose lock is held meanwhile
+    modules: Mapping[int, nn.Module],  # layer -> the module to whose output is added
+    deltas: Mapping[
+        int, Any
+    ],  # layer -> (width,), or (batch, width) for a vector of each row's own
+    first: Callable | None = None,  # number of positions -> the first to add to; 0 where None
 ) -> Iterator[None]:
     "While open, `deltas` are added to what `modules` put out; ValueError if they cannot be"
     ready = {layer: torch.as_tensor(delta) for layer, delta in deltas.items()}
     for layer, delta in ready.items():
         if delta.ndim not in (1, 2):
-            raise ValueError("A vector (width,) or (batch, width) was wanted for layer "
-                             f"{layer}; shape {tuple(delta.shape)} came.")
+            raise ValueError(
+                "A vector (width,) or (batch, width) was wanted for layer "
+                f"{layer}; shape {tuple(delta.shape)} came."
+            )
         if not delta.isfinite().all():
             raise ValueError(f"The vector for layer {layer} holds NaN or infinities.")
 
     @lru_cache(maxsize=None)
-    def moved(layer, device, dtype): return ready[layer].to(device, dtype)
+    def moved(layer, device, dtype):
+        return ready[layer].to(device, dtype)
 
     def add(layer, output):
         states = states_of(output)
         start = first(states.shape[1]) if first else 0
-        if start == states.shape[1]: return None
+        if start == states.shape[1]:
+            return None
         more = per_row(moved(layer, states.device, states.dtype), states)
-        if not start: return with_states(output, states + more)
+        if not start:
+            return with_states(output, states + more)
         return with_states(output, torch.cat([states[:, :start], states[:, start:] + more], 1))
 
     added = {layer: modules[layer] for layer, delta in ready.items() if delta.any()}
-    with lock_of(model), as_written, hooked(added, add, first=True): yield
+    with lock_of(model), as_written, hooked(added, add, first=True):
+        yield
 
 # %% ../nbs/api/22_forwards.ipynb #b978a223
 class Prompt:
     "How long the prompt is, and how many positions there were before the layers run"
-    def __init__(self): self.length, self.runs, self.cached = None, 0, None
 
-    def start(self, length: int | None): self.length, self.runs = length, 0
+    def __init__(self):
+        self.length, self.runs, self.cached = None, 0, None
+
+    def start(self, length: int | None):
+        self.length, self.runs = length, 0
 
     def before_run(self, cache: Any):
         "Look at the `cache` before the layers add to it"
         self.runs += 1
-        try: self.cached = int(cache.get_seq_length())
-        except (AttributeError, ValueError): self.cached = None  # none, or one without attention
+        try:
+            self.cached = int(cache.get_seq_length())
+        except (AttributeError, ValueError):
+            self.cached = None  # none, or one without attention
 
     def first(self, n: int) -> int:
         "Which of the `n` positions at hand is the first that was generated; `n` if none is"
-        if self.length is None: return 0 if self.cached else n
+        if self.length is None:
+            return 0 if self.cached else n
         before = self.cached
-        if before is None: before = 0 if self.runs == 1 or n > self.length else self.length
+        if before is None:
+            before = 0 if self.runs == 1 or n > self.length else self.length
         return min(max(self.length - before, 0), n)
 
 # %% ../nbs/api/22_forwards.ipynb #f9bbe3f6
 class _Listener:
     "`generate` of a model, which tells `prompts` how long the prompt is"
+
     def __init__(self, model):
         self.own, self.generate = vars(model).get("generate"), model.generate
         self.encoder_decoder, self.prompts = model.config.is_encoder_decoder, []
@@ -210,63 +258,76 @@ class _Listener:
     def __call__(self, *args, **kwargs):
         names = ("inputs_embeds", "input_ids", "inputs")
         given = [*map(kwargs.get, names), *args[:1]]
-        if self.encoder_decoder: given = [kwargs.get("decoder_input_ids")]
+        if self.encoder_decoder:
+            given = [kwargs.get("decoder_input_ids")]
         length = next((v.shape[1] for v in given if v is not None), 1)
-        for prompt in self.prompts: prompt.start(length)
-        try: return self.generate(*args, **kwargs)
+        for prompt in self.prompts:
+            prompt.start(length)
+        try:
+            return self.generate(*args, **kwargs)
         finally:
-            for prompt in self.prompts: prompt.start(None)
+            for prompt in self.prompts:
+                prompt.start(None)
 
 
 @contextmanager
 def listening(
-    model: nn.Module, # a model with `generate`
-    decoder: nn.Module, # the part of it that runs the layers and is given the cache
-) -> Iterator[Prompt]: # knows of each `generate`, and of each run of the layers
+    model: nn.Module,  # a model with `generate`
+    decoder: nn.Module,  # the part of it that runs the layers and is given the cache
+) -> Iterator[Prompt]:  # knows of each `generate`, and of each run of the layers
     "While open, a `Prompt` is told what `model` reads"
     prompt = Prompt()
-    def look(_, __, kwargs): prompt.before_run(kwargs.get("past_key_values"))
+
+    def look(_, __, kwargs):
+        prompt.before_run(kwargs.get("past_key_values"))
+
     handle = decoder.register_forward_pre_hook(look, with_kwargs=True)
     listener = vars(model).get("generate")
-    if not isinstance(listener, _Listener): model.generate = listener = _Listener(model)
+    if not isinstance(listener, _Listener):
+        model.generate = listener = _Listener(model)
     listener.prompts.append(prompt)
-    try: yield prompt
+    try:
+        yield prompt
     finally:
         handle.remove()
         listener.prompts.remove(prompt)
         if not listener.prompts:
-            if listener.own is not None: model.generate = listener.own
-            else: del model.generate
+            if listener.own is not None:
+                model.generate = listener.own
+            else:
+                del model.generate
 
 # %% ../nbs/api/22_forwards.ipynb #2ab03ae3
 class Text(NamedTuple):
     "Tokens, and the positions that are wanted"
+
     ids: Sequence[int]
     wanted: Sequence[int]
 
 
 class Row(NamedTuple):
     "One or more texts as one row"
-    ids: list # tokens; what the texts begin with comes once
-    positions: list # of each token in its text
-    of: list # which text each token is of, from 1; 0 for what they begin with
-    wanted: list # places in the row
+
+    ids: list  # tokens; what the texts begin with comes once
+    positions: list  # of each token in its text
+    of: list  # which text each token is of, from 1; 0 for what they begin with
+    wanted: list  # places in the row
 
 # %% ../nbs/api/22_forwards.ipynb #4569d466
 def as_row(
-    texts: Sequence[Text], # one text, or several that begin alike
+    texts: Sequence[Text],  # one text, or several that begin alike
 ) -> Row:
     "`texts` as one row, what they begin with once"
     n = 0
     if len(texts) > 1:
         alike = len(commonprefix([list(t.ids) for t in texts]))
         n = min(alike, *(min(t.wanted) for t in texts))
-    row = Row(list(texts[0].ids[:n]), [*range(n)], [0]*n, [])
+    row = Row(list(texts[0].ids[:n]), [*range(n)], [0] * n, [])
     for k, text in enumerate(texts, 1):
         row.wanted.extend(len(row.ids) + w - n for w in text.wanted)
         row.ids.extend(text.ids[n:])
         row.positions.extend(range(n, len(text.ids)))
-        row.of.extend([k]*(len(text.ids) - n))
+        row.of.extend([k] * (len(text.ids) - n))
     return row
 
 
@@ -277,19 +338,22 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def pack(
-    rows: Sequence[Sequence[Text]], # the texts of each row
-    model: nn.Module, # what is to read them
-) -> tuple: # what the model takes, and where the wanted positions are: (rows, positions)
+    rows: Sequence[Sequence[Text]],  # the texts of each row
+    model: nn.Module,  # what is to read them
+) -> tuple:  # what the model takes, and where the wanted positions are: (rows, positions)
     "`rows` of texts as a batch, padded on the right"
     laid, device = [as_row(texts) for texts in rows], device_of(model)
     longest = max(len(row.ids) for row in laid)
 
-    def padded(numbers): return [part + [0]*(longest - len(part)) for part in numbers]
+    def padded(numbers):
+        return [part + [0] * (longest - len(part)) for part in numbers]
 
-    ids, positions, of = (torch.tensor(padded([row[k] for row in laid]), device=device)
-                          for k in range(3))
+    ids, positions, of = (
+        torch.tensor(padded([row[k] for row in laid]), device=device) for k in range(3)
+    )
     where = torch.tensor([(i, w) for i, row in enumerate(laid) for w in row.wanted])
-    if all(len(texts) == 1 for texts in rows): return {"input_ids": ids}, tuple(where.T)
+    if all(len(texts) == 1 for texts in rows):
+        return {"input_ids": ids}, tuple(where.T)
     # each token sees what its texts begin with, and what came before it in its own text
     seen = ((of[:, None] == 0) | (of[:, None] == of[..., None])).tril()
     dtype = model.get_input_embeddings().weight.dtype
@@ -299,22 +363,23 @@ def pack(
 
 # %% ../nbs/api/22_forwards.ipynb #71e4fd5f
 def pad(
-    rows: Sequence[Sequence[int]], # token ids of each text
+    rows: Sequence[Sequence[int]],  # token ids of each text
     device: torch.device,
-) -> dict: # token ids and mask (batch, longest)
+) -> dict:  # token ids and mask (batch, longest)
     "`rows` padded on the right, with a mask that says so"
     longest = max(map(len, rows))
-    ids = [[*r, *r[-1:]*(longest - len(r))] for r in rows]  # any token will do
-    mask = [[1]*len(r) + [0]*(longest - len(r)) for r in rows]
-    return dict(input_ids=torch.tensor(ids, device=device),
-                attention_mask=torch.tensor(mask, device=device))
+    ids = [[*r, *r[-1:] * (longest - len(r))] for r in rows]  # any token will do
+    mask = [[1] * len(r) + [0] * (longest - len(r)) for r in rows]
+    return dict(
+        input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device)
+    )
 
 # %% ../nbs/api/22_forwards.ipynb #afce30f8
 def batches(
-    lengths: Sequence[int], # of each row
-    size: int | None, # how many rows go together
-    tokens: int, # where `size` is None, how many tokens
-) -> list: # numbers of rows (an array for each batch), the longest first
+    lengths: Sequence[int],  # of each row
+    size: int | None,  # how many rows go together
+    tokens: int,  # where `size` is None, how many tokens
+) -> list:  # numbers of rows (an array for each batch), the longest first
     "Which rows go together: those of like length; ValueError if `size` is no number of texts"
     check_size(size)
     order, found = np.argsort(lengths, kind="stable")[::-1], []
@@ -336,86 +401,99 @@ def at_once(model: nn.Module, here: int = 256, elsewhere: int = 16384) -> int:
     return here if device_of(model).type == "cpu" else elsewhere
 
 # %% ../nbs/api/22_forwards.ipynb #a2c8cd6f
-class _Enough(Exception): "Raised to leave a forward in the middle"
+class _Enough(Exception):
+    "Raised to leave a forward in the middle"
 
 
 def run_until(
-    model: nn.Module, # what reads
-    inputs: dict, # what it takes
-    modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
-    see: Callable, # called with layer and hidden states (batch, position, width)
+    model: nn.Module,  # what reads
+    inputs: dict,  # what it takes
+    modules: Mapping[int, nn.Module],  # layer -> module whose output is wanted
+    see: Callable,  # called with layer and hidden states (batch, position, width)
 ):
     "Run `model` up to the last of `modules`; ValueError if states and tokens do not match"
     body = getattr(model, "base_model", None)  # what is below the head
-    if not isinstance(body, nn.Module): body = model
+    if not isinstance(body, nn.Module):
+        body = model
     unseen, shape = set(modules), inputs["input_ids"].shape
 
     def look(layer, output):
         states = states_of(output)
         if states.shape[:2] != shape:
-            raise ValueError(f"{type(model).__name__} gives {states.shape[1]} hidden states for "
-                             f"{shape[1]} tokens: which is whose?")
+            raise ValueError(
+                f"{type(model).__name__} gives {states.shape[1]} hidden states for "
+                f"{shape[1]} tokens: which is whose?"
+            )
         see(layer, states)
         unseen.discard(layer)
-        if not unseen: raise _Enough
+        if not unseen:
+            raise _Enough
 
     with for_use(model), hooked(modules, look):
-        try: body(**inputs, use_cache=False)
-        except _Enough: pass
+        try:
+            body(**inputs, use_cache=False)
+        except _Enough:
+            pass
 
 
 def read_rows(
-    model: nn.Module, # what reads
-    rows: Sequence[Sequence[Text]], # the texts of each row
-    modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
-    see: Callable, # called with layer and states (positions, width), float32
+    model: nn.Module,  # what reads
+    rows: Sequence[Sequence[Text]],  # the texts of each row
+    modules: Mapping[int, nn.Module],  # layer -> module whose output is wanted
+    see: Callable,  # called with layer and states (positions, width), float32
 ):
     "Run `model` on `rows` of texts, and see what `modules` put out at the wanted positions"
     inputs, where = pack(rows, model)
-    if "attention_mask" not in inputs: inputs = pad([t.ids for (t,) in rows], device_of(model))
+    if "attention_mask" not in inputs:
+        inputs = pad([t.ids for (t,) in rows], device_of(model))
     run_until(model, inputs, modules, lambda layer, states: see(layer, states[where].float().cpu()))
 
 # %% ../nbs/api/22_forwards.ipynb #47439b5e
 log = logging.getLogger("embgeom")
 OBJECTIONS = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
+
 def allowed(
-    check: Callable[[], bool], # tries something, and says whether the numbers are right
-    what: str, # what is tried, in words
-) -> bool: # False too where the model objects
+    check: Callable[[], bool],  # tries something, and says whether the numbers are right
+    what: str,  # what is tried, in words
+) -> bool:  # False too where the model objects
     "Whether a model allows what `check` tries; out of memory is raised"
-    try: right = check()
+    try:
+        right = check()
     except OBJECTIONS as error:
-        if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error).lower(): raise
+        if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error).lower():
+            raise
         log.info("not %s: %s: %s", what, type(error).__name__, str(error)[:200])
         return False
-    if not right: log.info("not %s: other numbers come of it", what)
+    if not right:
+        log.info("not %s: other numbers come of it", what)
     return right
 
 
 def agree(found: torch.Tensor, plain: torch.Tensor, dtype: torch.dtype) -> bool:
     "Whether `found` is `plain` but for the rounding of `dtype`"
-    most = torch.finfo(dtype).eps**.5/2*plain.abs().max()
+    most = torch.finfo(dtype).eps ** 0.5 / 2 * plain.abs().max()
     return bool((found - plain.to(found)).abs().max() <= most)  # False where there is a NaN
 
 # %% ../nbs/api/22_forwards.ipynb #44b3273b
 def rows_of_pairs(
-    model: nn.Module, # what is to read them
-    texts: Sequence[Text], # two that belong together, then the next two; one position of each
-    modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
-) -> list: # rows of one text or of two
+    model: nn.Module,  # what is to read them
+    texts: Sequence[Text],  # two that belong together, then the next two; one position of each
+    modules: Mapping[int, nn.Module],  # layer -> module whose output is wanted
+) -> list:  # rows of one text or of two
     "Two texts in a row if that saves a quarter of the tokens and `model` allows it, or one"
     alone = [(text,) for text in texts]
     # what comes after the wanted position is not seen by it
-    cut = [Text(t.ids[:t.wanted[0] + 1], t.wanted) for t in texts]
+    cut = [Text(t.ids[: t.wanted[0] + 1], t.wanted) for t in texts]
     joined = list(zip(cut[::2], cut[1::2]))
     lengths = [len(as_row(two).ids) for two in joined]
-    if sum(lengths) > .75*sum(len(t.ids) for t in texts): return alone
+    if sum(lengths) > 0.75 * sum(len(t.ids) for t in texts):
+        return alone
     i = int(np.argmax(lengths))
 
     def same_states():
         found: list = [{}, {}]
-        for rows, kept in zip(([joined[i]], alone[2*i:2*i + 2]), found):
+        for rows, kept in zip(([joined[i]], alone[2 * i : 2 * i + 2]), found):
             read_rows(model, rows, modules, kept.__setitem__)
         dtype = model.get_input_embeddings().weight.dtype
         return all(agree(found[0][layer], plain, dtype) for layer, plain in found[1].items())
@@ -424,18 +502,18 @@ def rows_of_pairs(
 
 
 def mean_difference(
-    model: nn.Module, # what reads
-    rows: Sequence[Sequence[Text]], # pairs of texts, in rows of one text or of two
-    modules: Mapping[int, nn.Module], # layer -> module whose output is wanted
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    progress: bool = False, # whether to show a bar
-) -> dict: # layer -> array (width,), float64
+    model: nn.Module,  # what reads
+    rows: Sequence[Sequence[Text]],  # pairs of texts, in rows of one text or of two
+    modules: Mapping[int, nn.Module],  # layer -> module whose output is wanted
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    progress: bool = False,  # whether to show a bar
+) -> dict:  # layer -> array (width,), float64
     "The mean over pairs of texts of the first's states less the second's, at the wanted positions"
     total, n = {}, len(rows[0])
     size = batch_size and max(1, batch_size // n)
     parts = batches([len(as_row(r).ids) for r in rows], size, at_once(model))
     for batch in tqdm(parts, desc="Reading", leave=False, disable=not progress or len(parts) == 1):
-        signs = [(-1.)**(n*i + k) for i in batch for k in range(n)]
+        signs = [(-1.0) ** (n * i + k) for i in batch for k in range(n)]
         sign = torch.tensor(signs, dtype=torch.float64)
 
         def add(layer, states):
@@ -443,7 +521,7 @@ def mean_difference(
             total.setdefault(layer, zero).add_(sign @ states.double())
 
         read_rows(model, [rows[i] for i in batch], modules, add)
-    return {layer: (total[layer]*2/(n*len(rows))).numpy() for layer in modules}
+    return {layer: (total[layer] * 2 / (n * len(rows))).numpy() for layer in modules}
 
 # %% ../nbs/api/22_forwards.ipynb #d3a07a76
 @contextmanager
@@ -451,12 +529,15 @@ def _replaced(modules, forwards):
     "`modules` with other `forwards`, while the context is open"
     was = [module.__dict__.get("forward") for module in modules]
     try:
-        for module, forward in zip(modules, forwards): module.forward = forward
+        for module, forward in zip(modules, forwards):
+            module.forward = forward
         yield
     finally:
         for module, forward in zip(modules, was):
-            if forward is None: module.__dict__.pop("forward", None)
-            else: module.forward = forward
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.forward = forward
 
 
 def no_cache(model: nn.Module) -> dict:
@@ -468,14 +549,21 @@ def no_cache(model: nn.Module) -> dict:
 def _run_below(model, layers, inputs):
     "The states after `layers`, the lower ones of `model`, and the form of what each puts out"
     outputs = {}
+
     def keep(i, output):
         outputs[i] = output
-        if i == len(layers) - 1: raise _Enough
+        if i == len(layers) - 1:
+            raise _Enough
+
     with hooked(dict(enumerate(layers)), keep):
-        try: model(**inputs, **no_cache(model))
-        except _Enough: pass
-    forms = [type(o)([None]*len(o)) if isinstance(o, (tuple, list)) else None
-             for o in (outputs[i] for i in range(len(layers)))]
+        try:
+            model(**inputs, **no_cache(model))
+        except _Enough:
+            pass
+    forms = [
+        type(o)([None] * len(o)) if isinstance(o, (tuple, list)) else None
+        for o in (outputs[i] for i in range(len(layers)))
+    ]
     return states_of(outputs[len(layers) - 1]), forms
 
 
@@ -483,27 +571,36 @@ def _skipping(layers, below, times):
     "A context in which `layers` compute nothing: the last gives what it gave before, `times` over"
     states, forms = below
     states = states.repeat(times, 1, 1)
+
     def forward(layer, form):
         def give(*args, **kwargs):
-            if layer is layers[-1]: return with_states(form, states)
+            if layer is layers[-1]:
+                return with_states(form, states)
             return with_states(form, args[0] if args else kwargs["hidden_states"])
+
         return give
+
     return _replaced(layers, [forward(layer, form) for layer, form in zip(layers, forms)])
 
 # %% ../nbs/api/22_forwards.ipynb #7e6f66c0
 @contextmanager
 def _narrow_head(head, rows, positions, columns):
     "A context in which `head` gives logits at some `positions` only, and of the tokens `columns`"
+
     def pick(_, args):
         states = args[0]
         return (states[rows.to(states.device), positions.to(states.device)][None], *args[1:])
+
     with ExitStack() as stack:
         stack.callback(head.register_forward_pre_hook(pick).remove)
         # a subclass may keep its weights in another form
         if columns is not None and type(head) is nn.Linear:
             at = columns.to(head.weight.device)
             weight, bias = head.weight[at], None if head.bias is None else head.bias[at]
-            def forward(states): return nn.functional.linear(states, weight, bias)
+
+            def forward(states):
+                return nn.functional.linear(states, weight, bias)
+
             stack.enter_context(_replaced([head], [forward]))
         yield
 
@@ -512,81 +609,97 @@ def _narrow_mlp(layer, rows, positions):
     "A context in which the MLP of `layer` computes at some `positions` only, and gives 0 elsewhere"
     mlp = part_of(layer, "mlp")
     forward = mlp.forward
+
     def narrow(states):
         at = rows.to(states.device), positions.to(states.device)
         output = forward(states[at][None])
         return with_states(output, torch.zeros_like(states).index_put(at, states_of(output)[0]))
+
     return _replaced([mlp], [narrow])
 
 # %% ../nbs/api/22_forwards.ipynb #5561f119
 class Addition(NamedTuple):
     "One way of steering"
-    directions: Mapping[int, np.ndarray] # layer -> (width,)
-    multiplier: float = 1. # how much of them is added
-    hook: str = "layer" # to what: a layer's output, its MLP's ("mlp"), or that of a part by name
+
+    directions: Mapping[int, np.ndarray]  # layer -> (width,)
+    multiplier: float = 1.0  # how much of them is added
+    hook: str = "layer"  # to what: a layer's output, its MLP's ("mlp"), or that of a part by name
 
     @property
-    def place(self): return tuple(self.directions), self.hook
+    def place(self):
+        return tuple(self.directions), self.hook
 
 
 def stacked(additions: Sequence[Addition]) -> dict:
     "layer -> (ways, width), what `additions` at the same places add"
-    return {layer: torch.from_numpy(np.stack([np.float32(a.multiplier)*a.directions[layer]
-                                              for a in additions]))
-            for layer in additions[0].directions}
+    return {
+        layer: torch.from_numpy(
+            np.stack([np.float32(a.multiplier) * a.directions[layer] for a in additions])
+        )
+        for layer in additions[0].directions
+    }
 
 
 def _chunks(additions, size):
     "Numbers of `additions` that go together: at the same places, at most `size` of them"
     groups: dict = {}
-    for i, addition in enumerate(additions): groups.setdefault(addition.place, []).append(i)
-    return [g[i:i + size] for g in groups.values() for i in range(0, len(g), size)]
+    for i, addition in enumerate(additions):
+        groups.setdefault(addition.place, []).append(i)
+    return [g[i : i + size] for g in groups.values() for i in range(0, len(g), size)]
 
 # %% ../nbs/api/22_forwards.ipynb #fb5837bc
 @dataclass(frozen=True)
 class Plan:
     "How the logits of a model are computed"
+
     model: nn.Module
     layers: Sequence[nn.Module]
-    start: int = 0 # layers below this one run once for all ways of steering
-    narrow: bool = False # whether texts of all lengths go together, and the head sees few positions
-    joined: bool = False # whether texts that begin alike are one row
-    few: bool = False # whether the last MLP sees wanted positions only
+    start: int = 0  # layers below this one run once for all ways of steering
+    narrow: bool = (
+        False  # whether texts of all lengths go together, and the head sees few positions
+    )
+    joined: bool = False  # whether texts that begin alike are one row
+    few: bool = False  # whether the last MLP sees wanted positions only
 
     def __str__(self):
-        if not self.narrow: return "whole forwards, texts one by one"
+        if not self.narrow:
+            return "whole forwards, texts one by one"
         n, said = len(self.layers), "whole forwards for each multiplier"
         if self.start:
             said = f"{self.start} of {n} layers once a text, {n - self.start} for each multiplier"
-        return said + "; both orders of an item in one row"*self.joined
+        return said + "; both orders of an item in one row" * self.joined
 
     def below(self, inputs: dict) -> tuple | None:
         "What the lower layers give for `inputs`, to be used for each way of steering"
-        return _run_below(self.model, self.layers[:self.start], inputs) if self.start else None
+        return _run_below(self.model, self.layers[: self.start], inputs) if self.start else None
 
-    def logits(self,
-        inputs: dict, # what the model takes
-        where: tuple, # the wanted (rows, positions)
-        below: tuple | None = None, # what the lower layers gave
-        additions: Sequence[Addition] = (), # ways of steering, at the same places; none: as it is
-        columns: torch.Tensor | None = None, # tokens whose logits are wanted; all where None
-    ) -> torch.Tensor: # (ways, positions, tokens), float32
+    def logits(
+        self,
+        inputs: dict,  # what the model takes
+        where: tuple,  # the wanted (rows, positions)
+        below: tuple | None = None,  # what the lower layers gave
+        additions: Sequence[Addition] = (),  # ways of steering, at the same places; none: as it is
+        columns: torch.Tensor | None = None,  # tokens whose logits are wanted; all where None
+    ) -> torch.Tensor:  # (ways, positions, tokens), float32
         "Logits at `where`, for each way of steering"
         n, ways = len(inputs["input_ids"]), max(1, len(additions))
-        rows = torch.cat([where[0] + i*n for i in range(ways)])
+        rows = torch.cat([where[0] + i * n for i in range(ways)])
         positions = where[1].repeat(ways)
         with ExitStack() as stack:
-            if below: stack.enter_context(_skipping(self.layers[:self.start], below, ways))
+            if below:
+                stack.enter_context(_skipping(self.layers[: self.start], below, ways))
             if additions:
-                modules = {l: part_of(self.layers[l], additions[0].hook)
-                           for l in additions[0].directions}
+                modules = {
+                    l: part_of(self.layers[l], additions[0].hook) for l in additions[0].directions
+                }
                 deltas = {l: d.repeat_interleave(n, 0) for l, d in stacked(additions).items()}
                 stack.enter_context(adding(self.model, modules, deltas))
-            if self.few: stack.enter_context(_narrow_mlp(self.layers[-1], rows, positions))
+            if self.few:
+                stack.enter_context(_narrow_mlp(self.layers[-1], rows, positions))
             if self.narrow:
                 head = self.model.get_output_embeddings()
                 stack.enter_context(_narrow_head(head, rows, positions, columns))
-            repeated = {k: v.repeat(ways, *[1]*(v.ndim - 1)) for k, v in inputs.items()}
+            repeated = {k: v.repeat(ways, *[1] * (v.ndim - 1)) for k, v in inputs.items()}
             found = self.model(**repeated, **no_cache(self.model)).logits
         at = rows.to(found.device), positions.to(found.device)
         found = found[0] if self.narrow else found[at]
@@ -606,53 +719,62 @@ def _same_logits(plan, rows, addition):
             modules = {l: part_of(plan.layers[l], addition.hook) for l in addition.directions}
             steered = adding(model, modules, {l: d[0] for l, d in stacked(additions).items()})
         with steered:
-            plain = [model(input_ids=torch.tensor([list(t.ids)], device=device_of(model))).logits
-                     for texts in rows for t in texts]
+            plain = [
+                model(input_ids=torch.tensor([list(t.ids)], device=device_of(model))).logits
+                for texts in rows
+                for t in texts
+            ]
         wanted = [list(t.wanted) for texts in rows for t in texts]
         right = torch.cat([z[0, at] for z, at in zip(plain, wanted)])
-        if not agree(found, right, plain[0].dtype): return False
+        if not agree(found, right, plain[0].dtype):
+            return False
     return True
 
 
 def choose_plan(
-    model: nn.Module, # with its head
-    layers: Sequence[nn.Module], # its layers
-    rows: Sequence[Sequence[Text]], # texts that may share a row
-    additions: Sequence[Addition], # all ways of steering
-) -> tuple: # the Plan, and the rows as it takes them
+    model: nn.Module,  # with its head
+    layers: Sequence[nn.Module],  # its layers
+    rows: Sequence[Sequence[Text]],  # texts that may share a row
+    additions: Sequence[Addition],  # all ways of steering
+) -> tuple:  # the Plan, and the rows as it takes them
     "The quickest plan that gives what plain forwards give; ValueError for a model without a head"
     if model.get_output_embeddings() is None:
-        raise ValueError(f"{type(model).__name__} has no head. Load the model with it: "
-                         "AutoModelForCausalLM.")
+        raise ValueError(
+            f"{type(model).__name__} has no head. Load the model with it: AutoModelForCausalLM."
+        )
     single = [(t,) for texts in rows for t in texts]
     joined = len(single) > len(rows)
     start = min((min(a.directions) + (a.hook == "layer") for a in additions), default=0)
-    wanted, read = (sum(len(t[k]) for t, in single) for k in (1, 0))
-    plans = [(rows, Plan(model, layers, start, True, joined, True)),
-             (rows, Plan(model, layers, start, True, joined)),
-             (single, Plan(model, layers, start, True)),
-             (single, Plan(model, layers, 0, True))]
-    for taken, plan in plans[0 if 4*wanted < read else 1:]:
+    wanted, read = (sum(len(t[k]) for (t,) in single) for k in (1, 0))
+    plans = [
+        (rows, Plan(model, layers, start, True, joined, True)),
+        (rows, Plan(model, layers, start, True, joined)),
+        (single, Plan(model, layers, start, True)),
+        (single, Plan(model, layers, 0, True)),
+    ]
+    for taken, plan in plans[0 if 4 * wanted < read else 1 :]:
         # the shortest row, the longest, and the one with the longest text
         lengths = [len(as_row(texts).ids) for texts in taken]
         longest = [max(len(t.ids) for t in texts) for texts in taken]
         tried = sorted({int(np.argmin(lengths)), int(np.argmax(lengths)), int(np.argmax(longest))})
         extremes, addition = [taken[i] for i in tried], additions[0] if additions else None
-        if allowed(lambda: _same_logits(plan, extremes, addition), str(plan)): break
-    else: taken, plan = single, Plan(model, layers)
+        if allowed(lambda: _same_logits(plan, extremes, addition), str(plan)):
+            break
+    else:
+        taken, plan = single, Plan(model, layers)
     log.info("%s: %s", type(model).__name__, plan)
     return plan, taken
 
 # %% ../nbs/api/22_forwards.ipynb #822ae00e
 def sweep(
-    plan: Plan, # how
-    rows: Sequence[Sequence[Text]], # the texts of each row
-    additions: Sequence[Addition], # ways of steering
-    columns: Callable | None = None, # of a batch (numbers of rows): tokens whose logits are wanted
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    most: int = 2**20, # tokens at a time, at most
-    progress: bool = False, # whether to show a bar
-) -> Iterator[tuple]: # numbers of rows, of additions, logits (ways, positions, tokens)
+    plan: Plan,  # how
+    rows: Sequence[Sequence[Text]],  # the texts of each row
+    additions: Sequence[Addition],  # ways of steering
+    columns: Callable | None = None,  # of a batch (numbers of rows): tokens whose logits are wanted
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    most: int = 2**20,  # tokens at a time, at most
+    progress: bool = False,  # whether to show a bar
+) -> Iterator[tuple]:  # numbers of rows, of additions, logits (ways, positions, tokens)
     "Logits at the wanted positions of `rows`, by batches: not steered, then by each of `additions`"
     tokens = min(most, at_once(plan.model, here=512))
     lengths = [len(as_row(texts).ids) for texts in rows]
@@ -669,46 +791,56 @@ def sweep(
 # %% ../nbs/api/22_forwards.ipynb #93860230
 class Question(NamedTuple):
     "Tokens, and two sets of tokens that may come next"
-    item: int # which item it belongs to; questions of one item may share a row
-    ids: list # the context
-    positive: list # next tokens that show the behavior
-    negative: list # next tokens that show its opposite
+
+    item: int  # which item it belongs to; questions of one item may share a row
+    ids: list  # the context
+    positive: list  # next tokens that show the behavior
+    negative: list  # next tokens that show its opposite
 
 
 def _odds(logits, questions, columns):
     "Log-odds (ways, questions) of positive against negative tokens, from `logits` of `columns`"
     at = {int(c): i for i, c in enumerate(columns)}
+
     def side(sets):
         longest = max(map(len, sets))
-        index = torch.tensor([[at[t] for t in s] + [0]*(longest - len(s)) for s in sets])
+        index = torch.tensor([[at[t] for t in s] + [0] * (longest - len(s)) for s in sets])
         missing = torch.arange(longest) >= torch.tensor([len(s) for s in sets])[:, None]
         chosen = logits.gather(-1, index.to(logits.device).expand(len(logits), -1, -1))
         return chosen.masked_fill(missing.to(logits.device), -torch.inf).logsumexp(-1)
+
     odds = side([q.positive for q in questions]) - side([q.negative for q in questions])
     return odds.double().cpu().numpy()
 
 
 def log_odds(
-    model: nn.Module, # with its head
-    layers: Sequence[nn.Module], # its layers
-    questions: Sequence[Question], # those of an item one after the other
-    additions: Sequence[Addition] = (), # ways of steering
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    progress: bool = False, # whether to show a bar
-) -> tuple: # log-odds (1 + ways, questions), the first not steered; and how, in words
+    model: nn.Module,  # with its head
+    layers: Sequence[nn.Module],  # its layers
+    questions: Sequence[Question],  # those of an item one after the other
+    additions: Sequence[Addition] = (),  # ways of steering
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    progress: bool = False,  # whether to show a bar
+) -> tuple:  # log-odds (1 + ways, questions), the first not steered; and how, in words
     "Log-odds of the positive against the negative tokens of each question"
-    rows = [tuple(Text(q.ids, [len(q.ids) - 1]) for q in group)
-            for _, group in groupby(questions, lambda q: q.item)]
+    rows = [
+        tuple(Text(q.ids, [len(q.ids) - 1]) for q in group)
+        for _, group in groupby(questions, lambda q: q.item)
+    ]
     odds = np.empty((1 + len(additions), len(questions)))
     with for_use(model):
         plan, rows = choose_plan(model, layers, rows, additions)
         ends = np.cumsum([0, *map(len, rows)])
-        def numbers(batch): return [q for i in batch for q in range(ends[i], ends[i + 1])]
+
+        def numbers(batch):
+            return [q for i in batch for q in range(ends[i], ends[i + 1])]
+
         def columns(batch):
             sets = [(*questions[q].positive, *questions[q].negative) for q in numbers(batch)]
             return torch.tensor(sorted({t for s in sets for t in s}))
-        for batch, chunk, logits in sweep(plan, rows, additions, columns, batch_size,
-                                          progress=progress):
+
+        for batch, chunk, logits in sweep(
+            plan, rows, additions, columns, batch_size, progress=progress
+        ):
             asked = [questions[q] for q in numbers(batch)]
             ways = [1 + i for i in chunk] or [0]
             odds[np.ix_(ways, numbers(batch))] = _odds(logits, asked, columns(batch))
@@ -716,19 +848,21 @@ def log_odds(
 
 # %% ../nbs/api/22_forwards.ipynb #67899c22
 def text_costs(
-    model: nn.Module, # with its head
-    layers: Sequence[nn.Module], # its layers
-    sequences: Sequence[Sequence[int]], # token ids of each text
-    additions: Sequence[Addition] = (), # ways of steering
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    progress: bool = False, # whether to show a bar
-) -> tuple: # losses (1 + ways,), not steered and by each of `additions`; divergences (ways,)
+    model: nn.Module,  # with its head
+    layers: Sequence[nn.Module],  # its layers
+    sequences: Sequence[Sequence[int]],  # token ids of each text
+    additions: Sequence[Addition] = (),  # ways of steering
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    progress: bool = False,  # whether to show a bar
+) -> tuple:  # losses (1 + ways,), not steered and by each of `additions`; divergences (ways,)
     "Mean negative log-likelihood of a token, and mean divergence of the next token's distribution"
     n = sum(len(s) - 1 for s in sequences)
     loss, kl = np.zeros(1 + len(additions)), np.zeros(len(additions))
     rows = [(Text(s, range(len(s) - 1)),) for s in sequences]
     table = model.get_input_embeddings().weight
-    most = 2**(25 if table.device.type == "cpu" else 28)//len(table)  # logits of 128 MB, or 1 GB
+    most = 2 ** (25 if table.device.type == "cpu" else 28) // len(
+        table
+    )  # logits of 128 MB, or 1 GB
     with for_use(model):
         plan, rows = choose_plan(model, layers, rows, additions)
         for batch, chunk, logits in sweep(plan, rows, additions, None, batch_size, most, progress):
@@ -743,4 +877,4 @@ def text_costs(
             if chunk:
                 divergence = total - torch.linalg.vecdot(logits, p) - entropy
                 kl[chunk] += divergence.sum(-1).double().cpu().numpy()
-    return loss/n, np.maximum(kl, 0)/n
+    return loss / n, np.maximum(kl, 0) / n

@@ -28,63 +28,87 @@ from ._files import parse_json, replacing, shown
 # %% ../nbs/api/12_hub.ipynb #e2070bd3
 _HTTP_ERROR = errors.HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever the client uses
 _httpx = sys.modules[_HTTP_ERROR.__module__.partition(".")[0]]
-_ADVICE = {401: "Log in with `hf auth login`, or pass token='hf_...'.",
-           403: "Your token does not open it: ask for access on the model's page.",
-           429: "Those were too many requests: wait some minutes, or pass token='hf_...', which "
-                "allows more."}
+_ADVICE = {
+    401: "Log in with `hf auth login`, or pass token='hf_...'.",
+    403: "Your token does not open it: ask for access on the model's page.",
+    429: "Those were too many requests: wait some minutes, or pass token='hf_...', which "
+    "allows more.",
+}
 
 
 def _no_network(repo, filename):
     if constants.HF_HUB_OFFLINE:
-        return ConnectionError(f"{filename} of {repo!r} is not in the cache of the hub, and "
-                               "HF_HUB_OFFLINE forbids to fetch it. Unset it, or load the model "
-                               "once while online.")
-    return ConnectionError(f"The hub ({constants.ENDPOINT}) cannot be reached, and {filename} of "
-                           f"{repo!r} is not in its cache. Check the network, or give a local "
-                           "folder.")
+        return ConnectionError(
+            f"{filename} of {repo!r} is not in the cache of the hub, and "
+            "HF_HUB_OFFLINE forbids to fetch it. Unset it, or load the model "
+            "once while online."
+        )
+    return ConnectionError(
+        f"The hub ({constants.ENDPOINT}) cannot be reached, and {filename} of "
+        f"{repo!r} is not in its cache. Check the network, or give a local "
+        "folder."
+    )
 
 
 def hub_error(
-    error: Exception, # of the hub's client
-    repo: str, # the model's name
-    filename: str, # what was asked for
-    revision: str | None = None, # and in which version
-) -> Exception: # to be raised
+    error: Exception,  # of the hub's client
+    repo: str,  # the model's name
+    filename: str,  # what was asked for
+    revision: str | None = None,  # and in which version
+) -> Exception:  # to be raised
     "The `error` of the hub's client in words for the user"
     if isinstance(error, errors.GatedRepoError):
-        return PermissionError(f"{repo!r} is gated: its authors want you to ask first. Accept the "
-                               "terms on the model's page, then run `hf auth login` or pass "
-                               "token='hf_...'.")
+        return PermissionError(
+            f"{repo!r} is gated: its authors want you to ask first. Accept the "
+            "terms on the model's page, then run `hf auth login` or pass "
+            "token='hf_...'."
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return FileNotFoundError(f"There is no model {repo!r}, neither as a local folder nor on "
-                                 "the hub. Check the spelling; a private model needs "
-                                 "token='hf_...'.")
+        return FileNotFoundError(
+            f"There is no model {repo!r}, neither as a local folder nor on "
+            "the hub. Check the spelling; a private model needs "
+            "token='hf_...'."
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return FileNotFoundError(f"{repo!r} has no revision {revision!r}. "
-                                 "Look at the branches and tags on its page.")
+        return FileNotFoundError(
+            f"{repo!r} has no revision {revision!r}. Look at the branches and tags on its page."
+        )
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         return _no_network(repo, filename)
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return PermissionError("token=True takes the token that you logged in with, and there is "
-                               "none. Run `hf auth login`.")
+        return PermissionError(
+            "token=True takes the token that you logged in with, and there is "
+            "none. Run `hf auth login`."
+        )
     if isinstance(error, errors.HFValidationError):
-        return FileNotFoundError(f"{repo!r} is neither a local folder nor a name that the hub "
-                                 "could have ('gpt2', 'org/model').")
+        return FileNotFoundError(
+            f"{repo!r} is neither a local folder nor a name that the hub "
+            "could have ('gpt2', 'org/model')."
+        )
     if status := getattr(getattr(error, "response", None), "status_code", None):
-        return ConnectionError(f"The hub answered {status} for {filename} of {repo!r}. "
-                               f"{_ADVICE.get(status, 'Try again later.')}")
-    return ConnectionError(f"The connection to the hub broke down while {filename} of {repo!r} was "
-                           f"fetched ({type(error).__name__}: {shown(error, 300)}). What has come "
-                           "is kept: run it again.")
+        return ConnectionError(
+            f"The hub answered {status} for {filename} of {repo!r}. "
+            f"{_ADVICE.get(status, 'Try again later.')}"
+        )
+    return ConnectionError(
+        f"The connection to the hub broke down while {filename} of {repo!r} was "
+        f"fetched ({type(error).__name__}: {shown(error, 300)}). What has come "
+        "is kept: run it again."
+    )
 
 # %% ../nbs/api/12_hub.ipynb #e54f94ec
-PATIENCE = 300 # seconds to wait where next to nothing comes
+PATIENCE = 300  # seconds to wait where next to nothing comes
 _ETAG = re.compile(r'(W/)?"?[\w+=:~-]*[\w.+=:~-]*"?')
+
 
 class _Stream(_httpx.SyncByteStream):
     "The contents of an answer, and the guard that sees them pass"
-    def __init__(self, stream, guard): self.stream, self.guard = stream, guard
-    def close(self): self.stream.close()
+
+    def __init__(self, stream, guard):
+        self.stream, self.guard = stream, guard
+
+    def close(self):
+        self.stream.close()
 
     def __iter__(self):
         for block in self.stream:
@@ -94,6 +118,7 @@ class _Stream(_httpx.SyncByteStream):
 
 class _Guard:
     "What one download has been waiting for, and for how long"
+
     def __init__(self, name, patience):
         self.name, self.patience, self.thread = name, patience, threading.get_ident()
         self.since, self.came = time.monotonic(), 0
@@ -101,29 +126,37 @@ class _Guard:
     def progress(self, n):
         "`n` bytes have come; an error where that is next to nothing"
         self.came, waited = self.came + n, time.monotonic() - self.since
-        if self.came >= 1 << 16: self.since, self.came = time.monotonic(), 0
+        if self.came >= 1 << 16:
+            self.since, self.came = time.monotonic(), 0
         elif waited > self.patience:
-            raise ConnectionError(f"Less than 64 kB of {self.name} came in {waited:,.0f} s. What "
-                                  "has come is kept: run it again later, or pass patience= with "
-                                  "more seconds.")
+            raise ConnectionError(
+                f"Less than 64 kB of {self.name} came in {waited:,.0f} s. What "
+                "has come is kept: run it again later, or pass patience= with "
+                "more seconds."
+            )
 
     def answer(self, answer):
         "Called by the client for each `answer`, before it is looked at"
-        if threading.get_ident() != self.thread: return  # that of another download
+        if threading.get_ident() != self.thread:
+            return  # that of another download
         for header in ("ETag", "X-Linked-ETag"):
             if not _ETAG.fullmatch(etag := answer.headers.get(header, "")) or ".." in etag:
-                raise ConnectionError(f"The hub calls the contents of {self.name} '{shown(etag)}', "
-                                      "which is no name for a file in a cache. Nothing was kept: "
-                                      "check HF_ENDPOINT.")
+                raise ConnectionError(
+                    f"The hub calls the contents of {self.name} '{shown(etag)}', "
+                    "which is no name for a file in a cache. Nothing was kept: "
+                    "check HF_ENDPOINT."
+                )
         wait = answer.headers.get("Retry-After", "").strip()
         resets = re.findall(r"\bt=(\d+)", answer.headers.get("RateLimit", ""))
         wait = int(wait[:18]) if wait.isdigit() else int(resets[-1][:18]) if resets else 0
         left = self.patience - (time.monotonic() - self.since)
         if answer.status_code >= 400 and wait > left:
-            raise ConnectionError(f"The hub wants {wait:,} s to pass before it gives "
-                                  f"{self.name}, and of patience={self.patience:g} "
-                                  f"{max(left, 0):.0f} s are left. Run it again later, or pass "
-                                  "patience= with more seconds.")
+            raise ConnectionError(
+                f"The hub wants {wait:,} s to pass before it gives "
+                f"{self.name}, and of patience={self.patience:g} "
+                f"{max(left, 0):.0f} s are left. Run it again later, or pass "
+                "patience= with more seconds."
+            )
         answer.stream = _Stream(answer.stream, self)
 
 
@@ -132,30 +165,35 @@ def _guarded(name, patience):
     "Inside, every answer to this thread passes a guard"
     hooks, guard = huggingface_hub.get_session().event_hooks["response"], _Guard(name, patience)
     hooks.append(guard.answer)
-    try: yield
-    finally: hooks.remove(guard.answer)
+    try:
+        yield
+    finally:
+        hooks.remove(guard.answer)
 
 # %% ../nbs/api/12_hub.ipynb #3bf95293
 def is_reachable(
-    timeout: float = 5, # seconds
-) -> bool: # False too where HF_HUB_OFFLINE is set
+    timeout: float = 5,  # seconds
+) -> bool:  # False too where HF_HUB_OFFLINE is set
     "Whether the hub answers at all, at the first or second try"
-    if constants.HF_HUB_OFFLINE: return False
+    if constants.HF_HUB_OFFLINE:
+        return False
     for _ in range(2):
-        try: huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
-        except Exception: continue  # whatever the reason, nobody answered
+        try:
+            huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
+        except Exception:
+            continue  # whatever the reason, nobody answered
         return True
     return False
 
 # %% ../nbs/api/12_hub.ipynb #747de096
 def whole_file(
-    repo: str, # the model's name
-    filename: str, # one of its files
-    revision: str | None = None, # branch, tag or commit
-    token: str | bool | None = None, # for gated or private models
-    offline: bool = False, # look in the cache only
-    patience: float = PATIENCE, # seconds to wait where next to nothing comes
-) -> Path | None: # None if the model has no such file
+    repo: str,  # the model's name
+    filename: str,  # one of its files
+    revision: str | None = None,  # branch, tag or commit
+    token: str | bool | None = None,  # for gated or private models
+    offline: bool = False,  # look in the cache only
+    patience: float = PATIENCE,  # seconds to wait where next to nothing comes
+) -> Path | None:  # None if the model has no such file
     "The path of one file of `repo` in the hub's cache, downloaded if it is not there"
     try:
         with _guarded(f"{filename} of {repo}", patience):
@@ -163,18 +201,24 @@ def whole_file(
             return Path(huggingface_hub.hf_hub_download(repo, filename, **how))
     except errors.LocalEntryNotFoundError as error:  # an EntryNotFoundError that means: no network
         known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
-        if known is huggingface_hub._CACHED_NO_EXIST: return None
+        if known is huggingface_hub._CACHED_NO_EXIST:
+            return None
         raise hub_error(error, repo, filename, revision) from None
-    except errors.EntryNotFoundError: return None
+    except errors.EntryNotFoundError:
+        return None
     except (_HTTP_ERROR, errors.HFValidationError, errors.LocalTokenNotFoundError) as error:
         raise hub_error(error, repo, filename, revision) from None
-    except ConnectionError: raise
-    except OSError as error: raise _no_cache(error) from None
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise _no_cache(error) from None
 
 
 def _no_cache(error):
-    return OSError(f"Nothing can be kept in {constants.HF_HOME} ({error}). "
-                   "Set HF_HOME to a folder that you may write to, or make room.")
+    return OSError(
+        f"Nothing can be kept in {constants.HF_HOME} ({error}). "
+        "Set HF_HOME to a folder that you may write to, or make room."
+    )
 
 # %% ../nbs/api/12_hub.ipynb #c206b8df
 class RangesRefused(ConnectionError):
@@ -183,77 +227,107 @@ class RangesRefused(ConnectionError):
 
 def _cache(repo, name):
     "The folder `name` for pieces of `repo`, beside the hub's cache"
-    try: return huggingface_hub.cached_assets_path("embgeom", repo, name)
-    except (OSError, ValueError) as error: raise _no_cache(error) from None
+    try:
+        return huggingface_hub.cached_assets_path("embgeom", repo, name)
+    except (OSError, ValueError) as error:
+        raise _no_cache(error) from None
 
 
 def _size(n):
     "`n` bytes in words"
-    return f"{n/1e9:.1f} GB" if n >= 1e9 else f"{n/1e6:.1f} MB" if n >= 1e6 else f"{n:,} bytes"
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n:,} bytes"
 
 # %% ../nbs/api/12_hub.ipynb #66cb0434
 def _check_range(answer, start, end, source):
     "Refuse an `answer` that is not the bytes `start` to `end` of the file `source` as it was"
     if answer.status_code == 200:
-        raise RangesRefused(f"The server sends {source.name} only as a whole, "
-                            f"{_size(source.size)}.")
+        raise RangesRefused(
+            f"The server sends {source.name} only as a whole, {_size(source.size)}."
+        )
     came = answer.headers.get("Content-Range", "no range")
-    wanted = f"bytes {start}-{end-1}/{source.size}"
+    wanted = f"bytes {start}-{end - 1}/{source.size}"
     if came != wanted:
-        raise ConnectionError(f"Of {source.name} {wanted} was asked for, and {shown(came)} came: a "
-                              "proxy between here and the hub may be at fault, or the file has "
-                              "just been replaced. Nothing of the answer was kept: run it again.")
-    note, etag = source.folder/"contents.etag", answer.headers.get("ETag", "")
+        raise ConnectionError(
+            f"Of {source.name} {wanted} was asked for, and {shown(came)} came: a "
+            "proxy between here and the hub may be at fault, or the file has "
+            "just been replaced. Nothing of the answer was kept: run it again."
+        )
+    note, etag = source.folder / "contents.etag", answer.headers.get("ETag", "")
     if etag and not note.exists():
-        with replacing(note) as part: part.write_text(etag)
+        with replacing(note) as part:
+            part.write_text(etag)
     elif etag and note.read_text() != etag:
         for piece in source.folder.iterdir():
-            if piece.suffix != ".lock": piece.unlink()
-        raise ConnectionError(f"{source.name} has been replaced on the server since its first "
-                              "bytes were fetched. Nothing of it was kept: run it again.")
+            if piece.suffix != ".lock":
+                piece.unlink()
+        raise ConnectionError(
+            f"{source.name} has been replaced on the server since its first "
+            "bytes were fetched. Nothing of it was kept: run it again."
+        )
 
 
 def _append(file, source, start, end, bar):
     "Append the bytes `start` to `end` of `source`, or as many as come, to the open `file`"
     url = huggingface_hub.hf_hub_url(source.repo, source.filename, revision=source.commit)
     headers = utils.build_hf_headers(token=source.token)
-    headers |= {"Range": f"bytes={start}-{end-1}", "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
     how = dict(headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=())
     with utils.http_stream_backoff("GET", url, **how) as answer:
         utils.hf_raise_for_status(answer)
         _check_range(answer, start, end, source)
         for block in answer.iter_bytes():
             if len(block) > end - start:
-                raise ConnectionError(f"The server sent more of {source.name} than was asked for. "
-                                      "Nothing was kept: run it again.")
+                raise ConnectionError(
+                    f"The server sent more of {source.name} than was asked for. "
+                    "Nothing was kept: run it again."
+                )
             file.write(block)
             bar.update(len(block))
             start += len(block)
 
 # %% ../nbs/api/12_hub.ipynb #6ae4fc6d
-TRIES = 5 # how often in a row a download may bring nothing
+TRIES = 5  # how often in a row a download may bring nothing
+
 
 def _fetch(source, start, end, path):
     "Write the bytes `start` to `end` of the `HubFile` `source` to `path`, whole or not at all"
     length, part = end - start, path.with_suffix(".part")
-    if part.is_file() and part.stat().st_size > length: part.unlink()
+    if part.is_file() and part.stat().st_size > length:
+        part.unlink()
     if (free := shutil.disk_usage(path.parent).free) < length:
-        raise OSError(f"{source.name} needs {_size(length)} on disk, and {constants.HF_HOME} has "
-                      f"{_size(free)} free. Make room, or set HF_HOME to another disk.")
-    logging.getLogger("embgeom").info("fetching %s of the %s of "
-                                      "%s", _size(length), _size(source.size), source.name)
+        raise OSError(
+            f"{source.name} needs {_size(length)} on disk, and {constants.HF_HOME} has "
+            f"{_size(free)} free. Make room, or set HF_HOME to another disk."
+        )
+    logging.getLogger("embgeom").info(
+        "fetching %s of the %s of %s", _size(length), _size(source.size), source.name
+    )
     fail = lambda error: hub_error(error, source.repo, source.filename, source.commit)
     silent = not source.progress or length < 10e6  # or else as the client's own bars are told to be
-    with (open(part, "ab") as file, _guarded(source.name, source.patience),
-          utils.tqdm(total=length, initial=file.tell(), unit="B", unit_scale=True, desc=source.name,
-                     disable=silent or None) as bar):
+    with (
+        open(part, "ab") as file,
+        _guarded(source.name, source.patience),
+        utils.tqdm(
+            total=length,
+            initial=file.tell(),
+            unit="B",
+            unit_scale=True,
+            desc=source.name,
+            disable=silent or None,
+        ) as bar,
+    ):
         tries, problem = 0, ConnectionError("the server sent nothing")
         while (done := file.tell()) < length:
-            if tries >= TRIES: raise fail(problem)
-            if tries: time.sleep(min(2**tries / 4, 8))
-            try: _append(file, source, start + done, end, bar)
-            except errors.HfHubHTTPError as error: raise fail(error) from None
-            except _HTTP_ERROR as error: problem = error
+            if tries >= TRIES:
+                raise fail(problem)
+            if tries:
+                time.sleep(min(2**tries / 4, 8))
+            try:
+                _append(file, source, start + done, end, bar)
+            except errors.HfHubHTTPError as error:
+                raise fail(error) from None
+            except _HTTP_ERROR as error:
+                problem = error
             tries = tries + 1 if file.tell() == done else 0
     os.replace(part, path)
 
@@ -261,62 +335,80 @@ def _fetch(source, start, end, path):
 @dataclass(frozen=True)
 class HubFile:
     "A file on the hub of which only the bytes that are asked for are fetched, once"
-    repo: str # the model's name
-    filename: str # the file's
-    commit: str # its version
-    size: int # bytes of the whole
-    etag: str # what the hub knows the contents by
-    token: str | bool | None = None # for gated or private models
-    offline: bool = False # whether only what is in the cache can be had
-    progress: bool = True # whether to show a bar for what takes long
-    patience: float = PATIENCE # seconds to wait where next to nothing comes
+
+    repo: str  # the model's name
+    filename: str  # the file's
+    commit: str  # its version
+    size: int  # bytes of the whole
+    etag: str  # what the hub knows the contents by
+    token: str | bool | None = None  # for gated or private models
+    offline: bool = False  # whether only what is in the cache can be had
+    progress: bool = True  # whether to show a bar for what takes long
+    patience: float = PATIENCE  # seconds to wait where next to nothing comes
 
     @property
-    def name(self): return f"{self.filename} of {self.repo}"
+    def name(self):
+        return f"{self.filename} of {self.repo}"
 
     @property
     def folder(self):
-        return _cache(self.repo, hashlib.sha256(f"{self.filename} "
-                                                f"{self.etag}".encode()).hexdigest()[:32])
+        return _cache(
+            self.repo, hashlib.sha256(f"{self.filename} {self.etag}".encode()).hexdigest()[:32]
+        )
 
-    def map(self,
-        start: int, # the first byte
-        end: int, # the one after the last
-    ) -> np.ndarray: # of bytes, on disk
+    def map(
+        self,
+        start: int,  # the first byte
+        end: int,  # the one after the last
+    ) -> np.ndarray:  # of bytes, on disk
         "The bytes `start` to `end`, fetched if they are not in the cache"
-        path = self.folder/f"{start}-{end}"
+        path = self.folder / f"{start}-{end}"
         there = lambda: path.is_file() and path.stat().st_size == end - start
         if not there():
-            if self.offline: raise _no_network(self.repo, self.filename)
+            if self.offline:
+                raise _no_network(self.repo, self.filename)
             try:
                 with utils.WeakFileLock(path.with_suffix(".lock")):
                     # another process may have been faster
-                    if not there(): _fetch(self, start, end, path)
-            except (ConnectionError, PermissionError, FileNotFoundError): raise
-            except OSError as error: raise _no_cache(error) if error.errno else error from None
+                    if not there():
+                        _fetch(self, start, end, path)
+            except (ConnectionError, PermissionError, FileNotFoundError):
+                raise
+            except OSError as error:
+                raise _no_cache(error) if error.errno else error from None
         return np.memmap(path, np.uint8, "c")
 
 # %% ../nbs/api/12_hub.ipynb #21f75d18
 def hub_file(
-    repo: str, # the model's name
-    filename: str, # one of its files
-    commit: str, # which version, 40 hexadecimal digits
-    token: str | bool | None = None, # for gated or private models
-    offline: bool = False, # look in the cache only
-    progress: bool = True, # whether to show a bar for what takes long
-    patience: float = PATIENCE, # seconds to wait where next to nothing comes
-) -> HubFile | None: # None if the model has no such file
+    repo: str,  # the model's name
+    filename: str,  # one of its files
+    commit: str,  # which version, 40 hexadecimal digits
+    token: str | bool | None = None,  # for gated or private models
+    offline: bool = False,  # look in the cache only
+    progress: bool = True,  # whether to show a bar for what takes long
+    patience: float = PATIENCE,  # seconds to wait where next to nothing comes
+) -> HubFile | None:  # None if the model has no such file
     "The file `filename` of `repo`, to be read in part; no contents are fetched yet"
-    note = _cache(repo, commit)/f"{filename.replace('/', '--')}.json"
+    note = _cache(repo, commit) / f"{filename.replace('/', '--')}.json"
     try:  # what was said before: a size and an ETag, or null for no such file
         known = parse_json(note.read_text())
         known = known and dict(size=int(known["size"]), etag=str(known["etag"]))
     except (OSError, ValueError, KeyError, TypeError):
-        if offline: raise _no_network(repo, filename) from None
+        if offline:
+            raise _no_network(repo, filename) from None
         known = _ask(repo, filename, commit, token, patience)
-        with replacing(note) as part: part.write_text(json.dumps(known))
-    return known and HubFile(repo, filename, commit, **known, token=token, offline=offline,
-                             progress=progress, patience=patience)
+        with replacing(note) as part:
+            part.write_text(json.dumps(known))
+    return known and HubFile(
+        repo,
+        filename,
+        commit,
+        **known,
+        token=token,
+        offline=offline,
+        progress=progress,
+        patience=patience,
+    )
 
 
 def _ask(repo, filename, commit, token, patience):
@@ -325,7 +417,8 @@ def _ask(repo, filename, commit, token, patience):
     try:
         with _guarded(f"{filename} of {repo}", patience):
             said = huggingface_hub.get_hf_file_metadata(url, token=token)
-    except errors.EntryNotFoundError: return None
+    except errors.EntryNotFoundError:
+        return None
     except (_HTTP_ERROR, errors.LocalTokenNotFoundError) as error:
         raise hub_error(error, repo, filename, commit) from None
     if not said.size or not said.etag:

@@ -19,41 +19,46 @@ from ._parallel import check_fits, one_thread, row_blocks
 
 # %% ../nbs/api/01_linalg.ipynb #8fa7cf50
 def unit_rows(
-    rows, # vectors (n, d), NumPy or torch, any float type
-    mean=None, # subtracted from every row first (d,)
-    dtype=torch.float64, # of the result
-    device=None, # where the arithmetic is done
-) -> torch.Tensor: # the rows, less `mean`, each of length one (n, d)
+    rows,  # vectors (n, d), NumPy or torch, any float type
+    mean=None,  # subtracted from every row first (d,)
+    dtype=torch.float64,  # of the result
+    device=None,  # where the arithmetic is done
+) -> torch.Tensor:  # the rows, less `mean`, each of length one (n, d)
     "`rows` less `mean`, scaled to unit length"
     x = torch.as_tensor(rows, device=device).double()
-    if mean is not None: x = x - torch.as_tensor(mean, device=x.device)
+    if mean is not None:
+        x = x - torch.as_tensor(mean, device=x.device)
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     if not (length > 0).all():
-        raise ValueError(f"{int((length == 0).sum())} of {len(x)} rows have length zero{'' if mean is None else ' once the mean is subtracted'}: "
-                         "they have no direction. Leave them out.")
+        raise ValueError(
+            f"{int((length == 0).sum())} of {len(x)} rows have length zero{'' if mean is None else ' once the mean is subtracted'}: "
+            "they have no direction. Leave them out."
+        )
     return (x / length).to(dtype)
 
 # %% ../nbs/api/01_linalg.ipynb #2c7f08a0
 @dataclass(frozen=True)
 class Moments:
     "X'X, Y'Y, X'Y, the column sums and the squared row lengths of two matrices with n rows each, all in float64"
-    source: torch.Tensor | None # X'X (d1, d1); None where it was not asked for
-    target: torch.Tensor | None # Y'Y (d2, d2)
-    cross: torch.Tensor | None # X'Y (d1, d2)
-    source_sum: torch.Tensor # sum of the rows of X (d1,)
-    target_sum: torch.Tensor # sum of the rows of Y (d2,)
-    source_squares: torch.Tensor # squared length of each row of X (n,)
-    target_squares: torch.Tensor # squared length of each row of Y (n,)
+
+    source: torch.Tensor | None  # X'X (d1, d1); None where it was not asked for
+    target: torch.Tensor | None  # Y'Y (d2, d2)
+    cross: torch.Tensor | None  # X'Y (d1, d2)
+    source_sum: torch.Tensor  # sum of the rows of X (d1,)
+    target_sum: torch.Tensor  # sum of the rows of Y (d2,)
+    source_squares: torch.Tensor  # squared length of each row of X (n,)
+    target_squares: torch.Tensor  # squared length of each row of Y (n,)
 
 # %% ../nbs/api/01_linalg.ipynb #1ca11209
 def working_dtype(
-    *matrices, # NumPy arrays
-) -> torch.dtype: # float64 where one of them is, else float32
+    *matrices,  # NumPy arrays
+) -> torch.dtype:  # float64 where one of them is, else float32
     "The precision that products of `matrices` are computed in"
     return torch.float64 if any(m.dtype == np.float64 for m in matrices) else torch.float32
 
 # %% ../nbs/api/01_linalg.ipynb #bce6bd65
-_COLUMNS = 512 # in a tile of a product
+_COLUMNS = 512  # in a tile of a product
+
 
 def _floats(rows):
     "`rows` as torch holds them, half precision as single"
@@ -61,45 +66,65 @@ def _floats(rows):
     return rows.float() if rows.element_size() < 4 else rows
 
 
-_PRODUCTS = {"source": (0, 0), "target": (1, 1), "cross": (0, 1)} # which side is multiplied by which
+_PRODUCTS = {
+    "source": (0, 0),
+    "target": (1, 1),
+    "cross": (0, 1),
+}  # which side is multiplied by which
+
 
 def _add_products(made, sides, each):
     "Add the products of two blocks of rows to those `made`, of a side with itself the upper half; `each` is the `map` to use"
     of = [(p, *(sides[i] for i in _PRODUCTS[name])) for name, p in made.items()]
     if sides[0].device.type != "cpu":
-        for p, a, b in of: p += a.T @ b
+        for p, a, b in of:
+            p += a.T @ b
         return
-    tiles = [(p.numpy(), a.numpy(), b.numpy(), i, j) for p, a, b in of for i in row_blocks(a.shape[1], _COLUMNS)
-             for j in row_blocks(b.shape[1], _COLUMNS) if a is not b or i.start <= j.start]
+    tiles = [
+        (p.numpy(), a.numpy(), b.numpy(), i, j)
+        for p, a, b in of
+        for i in row_blocks(a.shape[1], _COLUMNS)
+        for j in row_blocks(b.shape[1], _COLUMNS)
+        if a is not b or i.start <= j.start
+    ]
+
     def add(tile):
         p, a, b, i, j = tile
         p[i, j] += a[:, i].T @ b[:, j]
+
     list(each(add, tiles))
 
 
 def _mirror(product):
     "Fill the lower half of a symmetric `product` from the upper"
     for i in row_blocks(len(product), _COLUMNS):
-        for j in row_blocks(i.start, _COLUMNS): product[i, j] = product[j, i].T
+        for j in row_blocks(i.start, _COLUMNS):
+            product[i, j] = product[j, i].T
 
 # %% ../nbs/api/01_linalg.ipynb #4f6c022b
 def second_moments(
-    X:np.ndarray, # first matrix (n, d1)
-    Y:np.ndarray, # second matrix (n, d2)
-    prepare=(_floats, _floats), # what turns a block of X, and one of Y, into torch tensors
-    batch_size=None, # rows at a time; as many as both have columns, at least 2,048, where None
-    products=tuple(_PRODUCTS), # which of X'X, Y'Y and X'Y; they are nearly all of the work
-) -> Moments: # these products, with column sums and squared row lengths, in double precision
+    X: np.ndarray,  # first matrix (n, d1)
+    Y: np.ndarray,  # second matrix (n, d2)
+    prepare=(_floats, _floats),  # what turns a block of X, and one of Y, into torch tensors
+    batch_size=None,  # rows at a time; as many as both have columns, at least 2,048, where None
+    products=tuple(_PRODUCTS),  # which of X'X, Y'Y and X'Y; they are nearly all of the work
+) -> Moments:  # these products, with column sums and squared row lengths, in double precision
     "X'X, Y'Y and X'Y, one block of rows at a time, on as many threads as torch is set to use"
     if len(X) != len(Y) or not len(X):
-        raise ValueError("Second moments need as many rows on both sides, and some; "
-                         f"{len(X)} and {len(Y)} came.")
+        raise ValueError(
+            f"Second moments need as many rows on both sides, and some; {len(X)} and {len(Y)} came."
+        )
     if wrong := set(products) - set(_PRODUCTS):
-        raise ValueError(f"The products are {', '.join(_PRODUCTS)}; {', '.join(map(repr, wrong))} came.")
+        raise ValueError(
+            f"The products are {', '.join(_PRODUCTS)}; {', '.join(map(repr, wrong))} came."
+        )
     widths = X.shape[1], Y.shape[1]
-    size = 8*sum(prod(widths[i] for i in _PRODUCTS[name]) for name in products)
-    check_fits(size, f"Second moments of {widths[0]:,} and {widths[1]:,} columns",
-               "Columns cannot be cut into blocks: use a machine with more memory.")
+    size = 8 * sum(prod(widths[i] for i in _PRODUCTS[name]) for name in products)
+    check_fits(
+        size,
+        f"Second moments of {widths[0]:,} and {widths[1]:,} columns",
+        "Columns cannot be cut into blocks: use a machine with more memory.",
+    )
     made, sums, squares = None, [0, 0], ([], [])
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for block in row_blocks(len(X), batch_size or max(2048, sum(widths))):
@@ -112,21 +137,26 @@ def second_moments(
             for i, rows in enumerate(sides):
                 sums[i] += rows.sum(0).double()
                 squares[i].append(rows.double().square().sum(1))
-    for name in made.keys() - {"cross"}: _mirror(made[name])
+    for name in made.keys() - {"cross"}:
+        _mirror(made[name])
     return Moments(*map(made.get, _PRODUCTS), *sums, *map(torch.cat, squares))
 
 # %% ../nbs/api/01_linalg.ipynb #d3785777
 def pearson(
-    x, # a number for each of m tokens (m,)
-    y, # another (m,)
-) -> tuple: # the correlation, in [-1, 1], and its standard error
+    x,  # a number for each of m tokens (m,)
+    y,  # another (m,)
+) -> tuple:  # the correlation, in [-1, 1], and its standard error
     "Correlation of `x` and `y`, with the delete-one jackknife's standard error"
     m, x, y = len(x), x - x.mean(), y - y.mean()
     xx, yy, xy = x @ x, y @ y, x @ y
-    part = (m-1)/m  # taking one value away moves the mean too
-    rest = lambda v, vv: np.where(vv - v*v/part > 1e-12*vv, vv - v*v/part, np.nan)  # nothing to correlate is left: no error is known
-    left = (xy - x*y/part) / np.sqrt(rest(x, xx)*rest(y, yy))
-    return float(xy/np.sqrt(xx*yy)), float(np.sqrt((m-1)/m * ((left - left.mean())**2).sum()))
+    part = (m - 1) / m  # taking one value away moves the mean too
+    rest = lambda v, vv: np.where(
+        vv - v * v / part > 1e-12 * vv, vv - v * v / part, np.nan
+    )  # nothing to correlate is left: no error is known
+    left = (xy - x * y / part) / np.sqrt(rest(x, xx) * rest(y, yy))
+    return float(xy / np.sqrt(xx * yy)), float(
+        np.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())
+    )
 
 # %% ../nbs/api/01_linalg.ipynb #4849dba6
 import operator
@@ -136,13 +166,14 @@ from functools import reduce
 @dataclass(frozen=True)
 class Sums:
     "What linear maps from rows of A to rows of B are made from; `+` adds those of other rows"
-    n: int # rows
-    a: torch.Tensor # column sums of A (d_S,)
-    b: torch.Tensor # column sums of B (d_T,)
-    squares: torch.Tensor # sum of the squared entries of B (a number)
-    AB: torch.Tensor | None = None # A'B (d_S, d_T); None where it was not asked for
-    AA: torch.Tensor | None = None # A'A (d_S, d_S)
-    BB: torch.Tensor | None = None # B'B (d_T, d_T)
+
+    n: int  # rows
+    a: torch.Tensor  # column sums of A (d_S,)
+    b: torch.Tensor  # column sums of B (d_T,)
+    squares: torch.Tensor  # sum of the squared entries of B (a number)
+    AB: torch.Tensor | None = None  # A'B (d_S, d_T); None where it was not asked for
+    AA: torch.Tensor | None = None  # A'A (d_S, d_S)
+    BB: torch.Tensor | None = None  # B'B (d_T, d_T)
 
     def __add__(self, other):
         values = zip(vars(self).values(), vars(other).values())
@@ -150,24 +181,36 @@ class Sums:
 
     def about(self, p=None, q=None):
         "The same of A - `p` and B - `q`; of the rows less their means where None"
-        p, q = (self.a/self.n if p is None else p), (self.b/self.n if q is None else q)
-        a, b = self.a - self.n*p, self.b - self.n*q
+        p, q = (self.a / self.n if p is None else p), (self.b / self.n if q is None else q)
+        a, b = self.a - self.n * p, self.b - self.n * q
+
         def less(XY, x, q, p, y):
             return None if XY is None else XY - torch.outer(x, q) - torch.outer(p, y)
 
-        return Sums(self.n, a, b, self.squares - (self.b + b) @ q, less(self.AB, self.a, q, p, b),
-                    less(self.AA, self.a, p, p, a), less(self.BB, self.b, q, q, b))
+        return Sums(
+            self.n,
+            a,
+            b,
+            self.squares - (self.b + b) @ q,
+            less(self.AB, self.a, q, p, b),
+            less(self.AA, self.a, p, p, a),
+            less(self.BB, self.b, q, q, b),
+        )
 
 # %% ../nbs/api/01_linalg.ipynb #0d5595f8
 def row_sums(
-    A, # rows (n, d_S), a NumPy array
-    B, # rows (n, d_T)
-    products=("AB", "AA", "BB"), # which of the products are made
-    rows=(None, None), # numbers of the rows of A and of B to pair (m,), (m,); all where None
-    prepare=(None, None), # what is done to a batch of A's and of B's rows first, as float64 tensors
-    device=None, # where the arithmetic is done
-) -> Sums: # on the CPU
+    A,  # rows (n, d_S), a NumPy array
+    B,  # rows (n, d_T)
+    products=("AB", "AA", "BB"),  # which of the products are made
+    rows=(None, None),  # numbers of the rows of A and of B to pair (m,), (m,); all where None
+    prepare=(
+        None,
+        None,
+    ),  # what is done to a batch of A's and of B's rows first, as float64 tensors
+    device=None,  # where the arithmetic is done
+) -> Sums:  # on the CPU
     "The `Sums` of `A` and `B`, a batch of rows at a time"
+
     def batch(side, at):
         m, chosen, change = (A, B)[side], rows[side], prepare[side]
         x = np.array(m[at] if chosen is None else m[chosen[at]], dtype=np.float64)
@@ -175,78 +218,88 @@ def row_sums(
         return x if change is None else change(x)
 
     widths = dict(zip("AB", (A.shape[1], B.shape[1])))
-    check_fits(8*sum(widths[x]*widths[y] for x, y in products),
-               f"Products of {A.shape[1]:,} and {B.shape[1]:,} columns",
-               "Columns cannot be cut into batches: use a machine with more memory.")
+    check_fits(
+        8 * sum(widths[x] * widths[y] for x, y in products),
+        f"Products of {A.shape[1]:,} and {B.shape[1]:,} columns",
+        "Columns cannot be cut into batches: use a machine with more memory.",
+    )
     total, n = None, len(A if rows[0] is None else rows[0])
     for at in row_blocks(n, max(2048, *widths.values())):
         side = dict(A=batch(0, at), B=batch(1, at))
         if total is None:
-            zero = lambda *names: torch.zeros([widths[x] for x in names], dtype=torch.float64,
-                                              device=device)
+            zero = lambda *names: torch.zeros(
+                [widths[x] for x in names], dtype=torch.float64, device=device
+            )
             total = {"a": zero("A"), "b": zero("B"), "squares": zero()}
             made = {xy: zero(*xy) for xy in products}
-        for x in "AB": total[x.lower()] += side[x].sum(0)
+        for x in "AB":
+            total[x.lower()] += side[x].sum(0)
         total["squares"] += side["B"].flatten() @ side["B"].flatten()
         for (x, y), product in made.items():
-            if x != y: product.addmm_(side[x].T, side[y])
+            if x != y:
+                product.addmm_(side[x].T, side[y])
             else:  # the upper half alone
                 for i in row_blocks(widths[x], 256):
-                    product[i, i.start:].addmm_(side[x][:, i].T, side[x][:, i.start:])
+                    product[i, i.start :].addmm_(side[x][:, i].T, side[x][:, i.start :])
     made = {xy: p if xy == "AB" else p.triu() + p.triu(1).T for xy, p in made.items()}
     return Sums(n, **{name: t.cpu() for name, t in (total | made).items()})
 
 # %% ../nbs/api/01_linalg.ipynb #08306aab
 def all_but_one(
-    parts, # `Sums` of parts of the rows
-) -> list: # for each part, the `Sums` of all others
+    parts,  # `Sums` of parts of the rows
+) -> list:  # for each part, the `Sums` of all others
     "What is fitted on, where each of the `parts` is left out in turn"
-    return [reduce(operator.add, parts[:i] + parts[i+1:]) for i in range(len(parts))]
+    return [reduce(operator.add, parts[:i] + parts[i + 1 :]) for i in range(len(parts))]
 
 # %% ../nbs/api/01_linalg.ipynb #053935b2
-_RANGE = 1e-10 # of the largest square: below this, rounding shows in the fifth digit
+_RANGE = 1e-10  # of the largest square: below this, rounding shows in the fifth digit
+
 
 def ridge_map(
-    AA, # A'A (d_S, d_S)
-    AB, # A'B (d_S, d_T)
-    alpha, # added to the diagonal
-) -> torch.Tensor: # T (d_S, d_T)
+    AA,  # A'A (d_S, d_S)
+    AB,  # A'B (d_S, d_T)
+    alpha,  # added to the diagonal
+) -> torch.Tensor:  # T (d_S, d_T)
     "The T that makes |B - AT|^2 + alpha |T|^2 least; a ValueError where rounding would decide it"
     AA = AA.clone()
     AA.diagonal().add_(alpha)
     factor, failed = torch.linalg.cholesky_ex(AA)
-    if failed or factor.diagonal().min()**2 < _RANGE*AA.diagonal().max():
-        raise ValueError(f"alpha = {alpha:g} is too small for these rows: some of their {len(AA)} "
-                         "dimensions depend on one another, there are fewer tokens than dimensions "
-                         "(or single rows are millions of times as long as the rest). Give a "
-                         "larger alpha, or relative=True, which measures it by the rows' own "
-                         "size; or leave such rows out.")
+    if failed or factor.diagonal().min() ** 2 < _RANGE * AA.diagonal().max():
+        raise ValueError(
+            f"alpha = {alpha:g} is too small for these rows: some of their {len(AA)} "
+            "dimensions depend on one another, there are fewer tokens than dimensions "
+            "(or single rows are millions of times as long as the rest). Give a "
+            "larger alpha, or relative=True, which measures it by the rows' own "
+            "size; or leave such rows out."
+        )
     return torch.cholesky_solve(AB, factor)
 
 
 def procrustes_map(
-    AB, # A'B (d_S, d_T)
-) -> torch.Tensor: # T (d_S, d_T), with orthonormal rows where d_S <= d_T, else columns
+    AB,  # A'B (d_S, d_T)
+) -> torch.Tensor:  # T (d_S, d_T), with orthonormal rows where d_S <= d_T, else columns
     "The rotation T that makes tr(T'A'B) largest; a ValueError where rounding would decide it"
     U, s, V = torch.linalg.svd(AB, full_matrices=False)
-    if s[len(s)//20] < _RANGE*s[0]:
-        raise ValueError(f"These rows do not fix a rotation of {len(s)} dimensions: single rows, "
-                         "or one direction of all, are millions of times as long as the rest. "
-                         "Leave them out.")
+    if s[len(s) // 20] < _RANGE * s[0]:
+        raise ValueError(
+            f"These rows do not fix a rotation of {len(s)} dimensions: single rows, "
+            "or one direction of all, are millions of times as long as the rest. "
+            "Leave them out."
+        )
     return U @ V
 
 
 def squared_error(
-    T, # a map (d_S, d_T)
-    sums, # of the rows it is tried on, with AA
-) -> float: # |B - AT|^2
+    T,  # a map (d_S, d_T)
+    sums,  # of the rows it is tried on, with AA
+) -> float:  # |B - AT|^2
     "The sum of the squared errors of `T` on rows of which the sums are known"
-    return float(sums.squares - 2*(T*sums.AB).sum() + (T*(sums.AA @ T)).sum())
+    return float(sums.squares - 2 * (T * sums.AB).sum() + (T * (sums.AA @ T)).sum())
 
 
 def best_scale(
-    T, # a map (d_S, d_T)
-    sums, # of the rows it is tried on, with AA
-) -> float: # s >= 0
+    T,  # a map (d_S, d_T)
+    sums,  # of the rows it is tried on, with AA
+) -> float:  # s >= 0
     "The s >= 0 with which |B - sAT|^2 is least"
-    return float(((T*sums.AB).sum()/(T*(sums.AA @ T)).sum()).clamp(min=0))
+    return float(((T * sums.AB).sum() / (T * (sums.AA @ T)).sum()).clamp(min=0))

@@ -37,21 +37,32 @@ $charts
 # %% ../nbs/api/04_pages.ipynb #a0d982cb
 def _page_charts(charts):
     "Each chart's place and its specification"
-    return "\n".join(f'<div class="chart"></div><script type="application/json">{escaped(c.to_dict())}</script>' for c in charts)
+    return "\n".join(
+        f'<div class="chart"></div><script type="application/json">{escaped(c.to_dict())}</script>'
+        for c in charts
+    )
 
 # %% ../nbs/api/04_pages.ipynb #23e7061b
 def write_page(
-    out, # file to write
-    title, # heading of the page
-    lead, # first paragraph, plain text
-    text, # the findings as text
-    charts=(), # altair charts
-    table="", # an HTML table
-    footer="", # last line, plain text
-) -> Path: # the file, written whole or not at all
+    out,  # file to write
+    title,  # heading of the page
+    lead,  # first paragraph, plain text
+    text,  # the findings as text
+    charts=(),  # altair charts
+    table="",  # an HTML table
+    footer="",  # last line, plain text
+) -> Path:  # the file, written whole or not at all
     "One self-contained HTML page with `charts` that opens without a network"
     out = Path(out)
-    page = _page.substitute(title=escaped(title), lead=escaped(lead), table=table, charts=_page_charts(charts),
-                            text=escaped(text), footer=escaped(footer), script=vl_convert.javascript_bundle())
-    with replacing(out) as part: part.write_text(page, encoding="utf-8")
+    page = _page.substitute(
+        title=escaped(title),
+        lead=escaped(lead),
+        table=table,
+        charts=_page_charts(charts),
+        text=escaped(text),
+        footer=escaped(footer),
+        script=vl_convert.javascript_bundle(),
+    )
+    with replacing(out) as part:
+        part.write_text(page, encoding="utf-8")
     return out

@@ -24,60 +24,82 @@ from tqdm.auto import tqdm
 from . import __version__
 
 # %% ../nbs/api/04_parallel.ipynb #19f23f89
-try: import resource
-except ImportError: resource = None  # Windows has none
+try:
+    import resource
+except ImportError:
+    resource = None  # Windows has none
 
 # %% ../nbs/api/04_parallel.ipynb #ec79589c
 def row_blocks(
-    n, # how many rows
-    size, # at most so many in a block
-) -> list: # slices that together cover 0 .. n
+    n,  # how many rows
+    size,  # at most so many in a block
+) -> list:  # slices that together cover 0 .. n
     "The blocks of at most `size` rows, in order"
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 # %% ../nbs/api/04_parallel.ipynb #1a1b5e9e
 class _OneThread:
     "Linear algebra on one thread for as long as somebody is inside: `with one_thread: ...`"
-    def __init__(self): self.lock, self.inside, self.own = Lock(), 0, local()
-    def __reduce__(self): return _OneThread, ()  # another process has its own
+
+    def __init__(self):
+        self.lock, self.inside, self.own = Lock(), 0, local()
+
+    def __reduce__(self):
+        return _OneThread, ()  # another process has its own
 
     def __enter__(self):
         with self.lock:
             threads = torch.get_num_threads()
-            if not self.inside: self.threads, self.limits = threads, threadpool_limits(1)
+            if not self.inside:
+                self.threads, self.limits = threads, threadpool_limits(1)
             self.inside += 1
         self.own.depth = getattr(self.own, "depth", 0) + 1
         # torch counts for each thread apart, and a new thread begins with what another has set last
-        if self.own.depth == 1: self.own.threads = threads if threads > 1 else self.threads
+        if self.own.depth == 1:
+            self.own.threads = threads if threads > 1 else self.threads
         torch.set_num_threads(1)
 
     def __exit__(self, *error):
         with self.lock:
             self.inside -= 1
-            if not self.inside: self.limits.restore_original_limits()
+            if not self.inside:
+                self.limits.restore_original_limits()
         self.own.depth -= 1
-        if not self.own.depth: torch.set_num_threads(self.own.threads)
+        if not self.own.depth:
+            torch.set_num_threads(self.own.threads)
+
 
 one_thread = _OneThread()
 
 # %% ../nbs/api/04_parallel.ipynb #6ecc63eb
 def _number(path, pattern=r"(\d+)"):
     "The number that `pattern` finds in the file `path`; None where there is none"
-    try: found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
-    except OSError: return None
+    try:
+        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return None
     return int(found[1]) if found else None
 
 
 def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
     "Bytes left under the tightest limit of this process's control groups; None without a limit"
-    try: inner = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
-    except OSError: return None
-    group, left = root/(inner[1] if inner else ""), []
+    try:
+        inner = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    group, left = root / (inner[1] if inner else ""), []
     while group.is_relative_to(root):
-        limit, used = _number(group/"memory.max"), _number(group/"memory.current")
-        cache = _number(group/"memory.stat", r"^inactive_file "
-                                             "(\d+)") or 0  # given up when it is needed
-        if limit is not None and used is not None: left.append(limit - used + cache)
+        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+        cache = (
+            _number(
+                group / "memory.stat",
+                r"^inactive_file "
+                "(\d+)",
+            )
+            or 0
+        )  # given up when it is needed
+        if limit is not None and used is not None:
+            left.append(limit - used + cache)
         group = group.parent
     return min(left, default=None)
 
@@ -89,8 +111,8 @@ def _process_memory():
 
 # %% ../nbs/api/04_parallel.ipynb #bb30bea4
 def free_memory(
-    device=None, # of the computation; this machine where None
-) -> int: # bytes
+    device=None,  # of the computation; this machine where None
+) -> int:  # bytes
     "How much memory can be had: on a GPU, or within all the limits this process is under"
     if device is not None and torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -99,48 +121,53 @@ def free_memory(
 
 # %% ../nbs/api/04_parallel.ipynb #383adc7c
 def rows_that_fit(
-    row_bytes, # what a row takes while its block is worked on
-    most, # rows, however much memory there is
-    device=None, # where
-    workers=1, # that share the memory
-) -> int: # rows, at least one
+    row_bytes,  # what a row takes while its block is worked on
+    most,  # rows, however much memory there is
+    device=None,  # where
+    workers=1,  # that share the memory
+) -> int:  # rows, at least one
     "How many rows make a block that takes a quarter of the free memory, or less"
-    return int(min(most, max(1, free_memory(device) // (4*workers*row_bytes))))
+    return int(min(most, max(1, free_memory(device) // (4 * workers * row_bytes))))
 
 
 def check_fits(
-    n_bytes, # what is going to be taken
-    what, # takes it; the subject of a sentence
-    advice, # what to do if it cannot be had
-    device=None, # where
+    n_bytes,  # what is going to be taken
+    what,  # takes it; the subject of a sentence
+    advice,  # what to do if it cannot be had
+    device=None,  # where
 ):
     "Refuse work for which there is no memory"
     if n_bytes > (free := free_memory(device)):
-        raise MemoryError(f"{what} takes {n_bytes/1e9:.2f} GB of memory; {max(free, 0)/1e9:.2f} GB "
-                          f"are free. {advice}")
+        raise MemoryError(
+            f"{what} takes {n_bytes / 1e9:.2f} GB of memory; {max(free, 0) / 1e9:.2f} GB "
+            f"are free. {advice}"
+        )
 
 # %% ../nbs/api/04_parallel.ipynb #2e907c03
 _memory = ContextVar("memory", default=None)
 
+
 @contextmanager
 def cached(
-    folder, # path, or a `joblib.Memory`; on a cluster one that all workers see
+    folder,  # path, or a `joblib.Memory`; on a cluster one that all workers see
 ):
     "Inside, finished blocks of work are kept in `folder`, and not computed again"
     memory = folder if isinstance(folder, joblib.Memory) else joblib.Memory(folder, verbose=0)
     token = _memory.set(memory)
-    try: yield
-    finally: _memory.reset(token)
+    try:
+        yield
+    finally:
+        _memory.reset(token)
 
 # %% ../nbs/api/04_parallel.ipynb #ac2aa4bc
 def shares(
-    n, # how many rows
-    least, # at least so many in each share but the last
-) -> list: # slices that together cover 0 .. n
+    n,  # how many rows
+    least,  # at least so many in each share but the last
+) -> list:  # slices that together cover 0 .. n
     "All rows in one piece; four for each of several workers; sixteen or more where blocks are kept"
     jobs = joblib.effective_n_jobs(None)
-    pieces = max(4*jobs if jobs > 1 else 1, 16 if _memory.get() else 1)
-    return row_blocks(n, max(least, -(-n//pieces)))
+    pieces = max(4 * jobs if jobs > 1 else 1, 16 if _memory.get() else 1)
+    return row_blocks(n, max(least, -(-n // pieces)))
 
 # %% ../nbs/api/04_parallel.ipynb #73c0fac1
 def _compute(key, function, block, shared):
@@ -151,7 +178,8 @@ def _compute(key, function, block, shared):
 def _task(function, memory, key, block, *shared):
     "What `function` gives for one block, on one thread; or what it gave before"
     with one_thread:
-        if memory is None: return function(*shared, block)
+        if memory is None:
+            return function(*shared, block)
         kept = memory.cache(_compute, ignore=["function", "block", "shared"])
         return kept(key, function, block, shared)
 
@@ -159,24 +187,28 @@ def _task(function, memory, key, block, *shared):
 def _holding(shared):
     "joblib's workers as they are configured; those of a cluster get `shared` once each"
     backend, jobs = get_active_backend()
-    if not hasattr(backend, "client"): return nullcontext()
-    cluster = dict(n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60,
-                   **backend.submit_kwargs)
+    if not hasattr(backend, "client"):
+        return nullcontext()
+    cluster = dict(
+        n_jobs=jobs, client=backend.client, wait_for_workers_timeout=60, **backend.submit_kwargs
+    )
     for seconds in (1, 2, 4, 8, 0):
-        try: return joblib.parallel_config("dask", scatter=list(shared), **cluster)
+        try:
+            return joblib.parallel_config("dask", scatter=list(shared), **cluster)
         except (KeyError, ValueError, OSError):  # of a worker that dies while it is sent something
-            if not seconds: raise
+            if not seconds:
+                raise
             time.sleep(seconds)
 
 
 def each_block(
-    function, # called as function(*shared, block); parameters by `partial`
-    blocks, # what differs from call to call, e.g. row numbers
-    *shared, # what is the same for all: matrices, tables
-    name="", # of the work, for the bar
-    progress=False, # whether to show one when there are several blocks
-    threads=1, # workers where joblib has been told of none
-) -> list: # what each call gave, in order
+    function,  # called as function(*shared, block); parameters by `partial`
+    blocks,  # what differs from call to call, e.g. row numbers
+    *shared,  # what is the same for all: matrices, tables
+    name="",  # of the work, for the bar
+    progress=False,  # whether to show one when there are several blocks
+    threads=1,  # workers where joblib has been told of none
+) -> list:  # what each call gave, in order
     "`function` of each of `blocks`, on joblib's workers"
     memory = _memory.get()
     content = memory and joblib.hash(shared, coerce_mmap=True)
@@ -188,12 +220,15 @@ def each_block(
         while len(finished) < len(blocks):
             try:
                 with _holding(shared), one_thread:
-                    rest = [joblib.delayed(_task)(function, memory, key(b), b, *shared)
-                            for b in blocks[len(finished):]]
+                    rest = [
+                        joblib.delayed(_task)(function, memory, key(b), b, *shared)
+                        for b in blocks[len(finished) :]
+                    ]
                     for result in joblib.Parallel(return_as="generator", **own)(rest):
                         finished.append(result)
                         bar.update()
             except CancelledError:  # all workers that had the matrix died; it is sent again
                 losses += 1
-                if losses == 5: raise
+                if losses == 5:
+                    raise
     return finished

@@ -10,8 +10,8 @@ from typing import Any
 
 # %% ../nbs/api/00_patch.ipynb #5f07c149
 def patch(
-    member: Any, # a function, property or classmethod, whose first parameter says the class
-) -> Any: # what else is called so in the module, since the method is not to hide it
+    member: Any,  # a function, property or classmethod, whose first parameter says the class
+) -> Any:  # what else is called so in the module, since the method is not to hide it
     "Make `member` a member of the class that its first parameter is annotated with"
     function = getattr(member, "fget", None) or getattr(member, "__func__", member)
     cls = next(iter(function.__annotations__.values()))

@@ -28,84 +28,123 @@ from ._parallel import check_fits
 # %% ../nbs/api/13_tensors.ipynb #c6326051
 class LocalFile:
     "A file on this machine, of which bytes are mapped, not read"
-    def __init__(self,
-        path, # where it is
+
+    def __init__(
+        self,
+        path,  # where it is
     ):
         self.path = Path(path)
         self.name, self.size = str(path), self.path.stat().st_size
 
-    def map(self,
-        start: int, # the first byte
-        end: int, # the one after the last
-    ) -> np.ndarray: # of bytes, on disk
+    def map(
+        self,
+        start: int,  # the first byte
+        end: int,  # the one after the last
+    ) -> np.ndarray:  # of bytes, on disk
         "The bytes `start` to `end`"
         if not 0 <= start <= end <= self.size:
             raise _damaged(self, f"the bytes {start} to {end} are wanted, and it has {self.size}")
-        if start == end: return np.empty(0, np.uint8)
+        if start == end:
+            return np.empty(0, np.uint8)
         return np.memmap(self.path, np.uint8, "c", offset=start, shape=(end - start,))
 
 
 def _damaged(source, why):
-    return ValueError(f"{source.name} is damaged or not what its name says: {why}. "
-                      "Download it, or save it, again.")
+    return ValueError(
+        f"{source.name} is damaged or not what its name says: {why}. "
+        "Download it, or save it, again."
+    )
 
 # %% ../nbs/api/13_tensors.ipynb #16397aa7
 @dataclass(frozen=True)
 class Stored:
     "How and where a file holds a tensor"
-    dtype: str # in the words of its format
-    shape: tuple # rows first
-    start: int # its first byte in the file
-    end: int # the one after its last
+
+    dtype: str  # in the words of its format
+    shape: tuple  # rows first
+    start: int  # its first byte in the file
+    end: int  # the one after its last
 
 
-_BITS = dict(BOOL=8, U8=8, I8=8, I16=16, U16=16, I32=32, U32=32, I64=64, U64=64, F16=16, BF16=16,
-             F32=32, F64=64, C64=64, F4=4, F6_E2M3=6, F6_E3M2=6, F8_E8M0=8, F8_E5M2=8, F8_E4M3=8,
-             F8_E5M2FNUZ=8, F8_E4M3FNUZ=8)
-FIRST, LONGEST = 100_000, 100_000_000 # bytes of a header to ask for at first, and to believe in
+_BITS = dict(
+    BOOL=8,
+    U8=8,
+    I8=8,
+    I16=16,
+    U16=16,
+    I32=32,
+    U32=32,
+    I64=64,
+    U64=64,
+    F16=16,
+    BF16=16,
+    F32=32,
+    F64=64,
+    C64=64,
+    F4=4,
+    F6_E2M3=6,
+    F6_E3M2=6,
+    F8_E8M0=8,
+    F8_E5M2=8,
+    F8_E4M3=8,
+    F8_E5M2FNUZ=8,
+    F8_E4M3FNUZ=8,
+)
+FIRST, LONGEST = 100_000, 100_000_000  # bytes of a header to ask for at first, and to believe in
 
 # %% ../nbs/api/13_tensors.ipynb #53b9bc2e
 def _header(source):
     "The header of a safetensors file as bytes"
     if source.size < 8:
-        raise _damaged(source, "a safetensors file begins with 8 bytes that say how long its "
-                               f"header is, and it has {source.size} bytes")
+        raise _damaged(
+            source,
+            "a safetensors file begins with 8 bytes that say how long its "
+            f"header is, and it has {source.size} bytes",
+        )
     first = bytes(source.map(0, min(source.size, FIRST)))
     n = int.from_bytes(first[:8], "little")
     if n > LONGEST:
-        raise _damaged(source, f"its header would be {n:,} bytes long, and {LONGEST:,} is the most "
-                               "there is")
+        raise _damaged(
+            source, f"its header would be {n:,} bytes long, and {LONGEST:,} is the most there is"
+        )
     if 8 + n > source.size:
-        raise _damaged(source, f"its header should be {n:,} bytes long, and only "
-                               f"{source.size - 8:,} follow")
+        raise _damaged(
+            source, f"its header should be {n:,} bytes long, and only {source.size - 8:,} follow"
+        )
     rest = bytes(source.map(len(first), 8 + n)) if 8 + n > len(first) else b""
-    return (first + rest)[8:8 + n]
+    return (first + rest)[8 : 8 + n]
 
 
 def _once(pairs):
     "A dict of `pairs` whose keys are all different"
-    if len(found := dict(pairs)) < len(pairs): raise ValueError("it names something twice")
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("it names something twice")
     return found
 
 
 def _parsed(source, header):
     "The `header` as a dict of dicts"
     try:
-        if not header.startswith(b"{"): raise ValueError("it does not begin with '{'")
+        if not header.startswith(b"{"):
+            raise ValueError("it does not begin with '{'")
         table = json.loads(header.decode("utf-8"), object_pairs_hook=_once)
         json.dumps(table, ensure_ascii=False).encode()  # half characters have no bytes
     except (ValueError, RecursionError) as error:
         why = shown(error) if isinstance(error, ValueError) else "it is nested too deep"
         raise _damaged(source, f"its header is not the JSON it should be ({why})") from None
     about = table.pop("__metadata__", None) or {}
-    if isinstance(about, dict) and all(isinstance(v, str) for v in about.values()): return table
+    if isinstance(about, dict) and all(isinstance(v, str) for v in about.values()):
+        return table
     raise _damaged(source, "its __metadata__ is not a table of texts")
 
 # %% ../nbs/api/13_tensors.ipynb #504551b7
 def _whole(values, least, most):
     "Whether `values` is a list of `least` to `most` whole numbers of 64 bits, none negative"
-    return (isinstance(values, list) and least <= len(values) <= most
-            and all(type(v) is int and 0 <= v < 2**63 for v in values))
+    return (
+        isinstance(values, list)
+        and least <= len(values) <= most
+        and all(type(v) is int and 0 <= v < 2**63 for v in values)
+    )
 
 
 def _entry(source, key, said, base):
@@ -113,22 +152,31 @@ def _entry(source, key, said, base):
     said = said if isinstance(said, dict) else {"said": said}
     shape, offsets, dtype = (said.get(name) for name in ("shape", "data_offsets", "dtype"))
     if not _whole(shape, 0, 64) or not _whole(offsets, 2, 2):
-        raise _damaged(source, f"of the tensor '{shown(key)}' its header should say a shape and "
-                               f"two offsets, and says {shown(said.get('said', said))}")
+        raise _damaged(
+            source,
+            f"of the tensor '{shown(key)}' its header should say a shape and "
+            f"two offsets, and says {shown(said.get('said', said))}",
+        )
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise _damaged(source, f"'{shown(key)}' has the type '{shown(dtype, 20)}', which no "
-                               "version of the format knows")
+        raise _damaged(
+            source,
+            f"'{shown(key)}' has the type '{shown(dtype, 20)}', which no "
+            "version of the format knows",
+        )
     (start, end), bits = offsets, math.prod(shape) * _BITS[dtype]
     if bits != 8 * (end - start):
-        raise _damaged(source, f"'{shown(key)}' of shape {shown(tuple(shape))} in {dtype} takes "
-                               f"{shown(f'{bits // 8:,}', 30)} bytes, and its offsets give it "
-                               f"{end - start:,}")
+        raise _damaged(
+            source,
+            f"'{shown(key)}' of shape {shown(tuple(shape))} in {dtype} takes "
+            f"{shown(f'{bits // 8:,}', 30)} bytes, and its offsets give it "
+            f"{end - start:,}",
+        )
     return Stored(dtype, tuple(shape), base + start, base + end)
 
 # %% ../nbs/api/13_tensors.ipynb #69869372
 def safetensors_table(
-    source, # a `LocalFile` or `HubFile`
-) -> dict: # name -> `Stored`
+    source,  # a `LocalFile` or `HubFile`
+) -> dict:  # name -> `Stored`
     "The tensors that a safetensors file holds, from its header, once that has been found sound"
     header = _header(source)
     base = at = 8 + len(header)
@@ -136,10 +184,14 @@ def safetensors_table(
     before = "the header"
     for key, stored in sorted(table.items(), key=lambda item: (item[1].start, item[1].end)):
         if stored.start != at:
-            raise _damaged(source, f"'{shown(key)}' should begin where '{shown(before)}' ends, at "
-                                   f"byte {at:,}, and begins at {stored.start:,}")
+            raise _damaged(
+                source,
+                f"'{shown(key)}' should begin where '{shown(before)}' ends, at "
+                f"byte {at:,}, and begins at {stored.start:,}",
+            )
         at, before = stored.end, key
-    if at == source.size: return table
+    if at == source.size:
+        return table
     raise _damaged(source, f"its tensors end at byte {at:,}, and the file at {source.size:,}")
 
 # %% ../nbs/api/13_tensors.ipynb #3f06980e
@@ -147,60 +199,82 @@ def safetensors_table(
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd"))
 _TEXT, _LIST = 8, 9
 
+
 class _Values:
     "Reads the header of a GGUF file value by value, fetching it in growing pieces"
-    def __init__(self, source): self.source, self.data, self.at = source, bytearray(), 0
+
+    def __init__(self, source):
+        self.source, self.data, self.at = source, bytearray(), 0
 
     def bytes(self, n):
         start, size = self.at, self.source.size
         self.at += n
         if self.at > size:
-            raise _damaged(self.source, f"after {start:,} bytes another {n:,} should follow, and "
-                                        f"it has {size:,} in all")
+            raise _damaged(
+                self.source,
+                f"after {start:,} bytes another {n:,} should follow, and it has {size:,} in all",
+            )
         while (done := len(self.data)) < self.at:
             more = self.source.map(done, min(size, max(2 * done, self.at, 1 << 20)))
             self.data += more.tobytes()
-        return bytes(self.data[start:self.at])
+        return bytes(self.data[start : self.at])
 
     def numbers(self, code, n=1):
         return struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize(f"<{code}")))
 
-    def number(self, code="Q"): return self.numbers(code)[0]
-    def text(self): return self.bytes(self.number())
+    def number(self, code="Q"):
+        return self.numbers(code)[0]
+
+    def text(self):
+        return self.bytes(self.number())
 
     def value(self, kind):
-        if kind == _TEXT: return self.text()
-        if kind in _NUMBERS: return self.number(_NUMBERS[kind])
+        if kind == _TEXT:
+            return self.text()
+        if kind in _NUMBERS:
+            return self.number(_NUMBERS[kind])
         if kind != _LIST:
-            raise _damaged(self.source, f"a value has the type number {kind}, which no version of "
-                                        "the format knows")
+            raise _damaged(
+                self.source,
+                f"a value has the type number {kind}, which no version of the format knows",
+            )
         kind, n = self.number("I"), self.number()
-        if kind in _NUMBERS: return self.numbers(_NUMBERS[kind], n)
+        if kind in _NUMBERS:
+            return self.numbers(_NUMBERS[kind], n)
         return [self.value(kind) for _ in range(n)]
 
 # %% ../nbs/api/13_tensors.ipynb #59117b57
 def _gguf():
     "The package gguf, or an error that says how to get it"
-    try: import gguf
+    try:
+        import gguf
     except ImportError:
-        raise ImportError("Reading GGUF files needs the package gguf: "
-                          "pip install embgeom[models]") from None
+        raise ImportError(
+            "Reading GGUF files needs the package gguf: pip install embgeom[models]"
+        ) from None
     return gguf
 
 
 def _placed(source, name, shape, kind, start):
     "The tensor `name` as `Stored`"
     gguf = _gguf()
-    try: kind = gguf.GGMLQuantizationType(kind)
-    except ValueError: return Stored(f"type {kind}", shape, start, start)
+    try:
+        kind = gguf.GGMLQuantizationType(kind)
+    except ValueError:
+        return Stored(f"type {kind}", shape, start, start)
     block, size = gguf.GGML_QUANT_SIZES[kind]
     if not shape or shape[-1] % block:
-        raise _damaged(source, f"'{shown(name)}' of shape {shape} cannot be stored as {kind.name}, "
-                               f"in blocks of {block}")
+        raise _damaged(
+            source,
+            f"'{shown(name)}' of shape {shape} cannot be stored as {kind.name}, "
+            f"in blocks of {block}",
+        )
     end = start + math.prod(shape) // block * size
     if end > source.size:
-        raise _damaged(source, f"'{shown(name)}' should end at byte {end:,}, and the file ends at "
-                               f"{source.size:,}")
+        raise _damaged(
+            source,
+            f"'{shown(name)}' should end at byte {end:,}, and the file ends at {source.size:,}",
+        )
     return Stored(kind.name, shape, start, end)
 
 # %% ../nbs/api/13_tensors.ipynb #be8709ae
@@ -211,16 +285,21 @@ def _read_gguf(source):
         raise _damaged(source, "a GGUF file begins with the letters GGUF, and this one does not")
     version = values.number("I")
     if version & 0xFFFF == 0:
-        raise ValueError(f"{source.name} was made for big-endian machines. Take the usual, "
-                         "little-endian version of the file.")
+        raise ValueError(
+            f"{source.name} was made for big-endian machines. Take the usual, "
+            "little-endian version of the file."
+        )
     if version not in (2, 3):
-        raise ValueError(f"{source.name} has version {version} of the GGUF format; 2 and 3 are "
-                         "read. Take a newer version of the file.")
+        raise ValueError(
+            f"{source.name} has version {version} of the GGUF format; 2 and 3 are "
+            "read. Take a newer version of the file."
+        )
     n_tensors, n_fields = values.numbers("Q", 2)
 
     def name_for(table):
         name = values.text().decode("utf-8", "replace")
-        if name in table: raise _damaged(source, f"it names '{shown(name)}' twice")
+        if name in table:
+            raise _damaged(source, f"it names '{shown(name)}' twice")
         return name
 
     for _ in range(n_fields):
@@ -228,24 +307,30 @@ def _read_gguf(source):
         fields[name] = values.value(values.number("I"))
     for _ in range(n_tensors):
         name, n = name_for(tensors), values.number("I")
-        if n > 8: raise _damaged(source, f"'{shown(name)}' should have {n:,} dimensions")
+        if n > 8:
+            raise _damaged(source, f"'{shown(name)}' should have {n:,} dimensions")
         tensors[name] = values.numbers("Q", n)[::-1], values.number("I"), values.number()
     return values.at, fields, tensors
 
 
 def gguf_table(
-    source, # a `LocalFile` or `HubFile`
-) -> tuple: # the named values (texts as bytes), and a dict from name to `Stored`
+    source,  # a `LocalFile` or `HubFile`
+) -> tuple:  # the named values (texts as bytes), and a dict from name to `Stored`
     "What the header of a GGUF file says, once it has been found sound"
-    try: at, fields, tensors = _read_gguf(source)
-    except RecursionError: raise _damaged(source, "it has lists within lists without end") from None
+    try:
+        at, fields, tensors = _read_gguf(source)
+    except RecursionError:
+        raise _damaged(source, "it has lists within lists without end") from None
     align = fields.get("general.alignment", 32)
     if type(align) is not int or align < 1 or align & (align - 1):
-        raise _damaged(source, "its general.alignment should be a power of two, and is "
-                               f"{shown(align, 20)}")
+        raise _damaged(
+            source, f"its general.alignment should be a power of two, and is {shown(align, 20)}"
+        )
     base = -(-at // align) * align
-    table = {name: _placed(source, name, shape, kind, base + offset)
-             for name, (shape, kind, offset) in tensors.items()}
+    table = {
+        name: _placed(source, name, shape, kind, base + offset)
+        for name, (shape, kind, offset) in tensors.items()
+    }
     ordered = sorted(table.items(), key=lambda item: (item[1].start, item[1].end))
     for (a, first), (b, second) in zip(ordered, ordered[1:]):
         if second.start < first.end:
@@ -254,70 +339,98 @@ def gguf_table(
 
 # %% ../nbs/api/13_tensors.ipynb #1c831ec1
 def pickle_table(
-    path, # where the file is
-) -> dict: # name -> tensor, on disk until it is looked at
+    path,  # where the file is
+) -> dict:  # name -> tensor, on disk until it is looked at
     "The tensors in the file of `torch.save`, none of whose code is run"
     mapped = zipfile.is_zipfile(path)
-    try: found = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    try:
+        found = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except Exception as error:
         if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ValueError(f"{path} holds more than tensors ({shown(code[1])}), which could be "
-                             "code that runs when it is read, so it is not read. Ask its authors "
-                             "for a safetensors file, or convert it where that can do no "
-                             "harm.") from None
-        raise ValueError(f"{path} is damaged, or no file of torch.save that holds tensors alone "
-                         f"({type(error).__name__}). Download it again.") from None
+            raise ValueError(
+                f"{path} holds more than tensors ({shown(code[1])}), which could be "
+                "code that runs when it is read, so it is not read. Ask its authors "
+                "for a safetensors file, or convert it where that can do no "
+                "harm."
+            ) from None
+        raise ValueError(
+            f"{path} is damaged, or no file of torch.save that holds tensors alone "
+            f"({type(error).__name__}). Download it again."
+        ) from None
     if isinstance(found, dict):
-        return {k: v for k, v in found.items()
-                if isinstance(k, str) and isinstance(v, torch.Tensor)}
-    raise ValueError(f"{path} should hold a table of tensors by name, and holds a "
-                     f"{type(found).__name__}. Save model.state_dict().")
+        return {
+            k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, torch.Tensor)
+        }
+    raise ValueError(
+        f"{path} should hold a table of tensors by name, and holds a "
+        f"{type(found).__name__}. Save model.state_dict()."
+    )
 
 # %% ../nbs/api/13_tensors.ipynb #b17c1ee1
-BLOCK = 1 << 25 # bytes of the result to make at a time
+BLOCK = 1 << 25  # bytes of the result to make at a time
+
 
 @dataclass(frozen=True)
 class Matrix:
     "A matrix that lies somewhere, to be read in parts"
-    shape: tuple # rows, columns
-    dtype: str # the type it is stored in
-    part: Callable # called as part(first, last): those rows; nothing is fetched before
-    name: str = "the matrix" # for messages
-    by_columns: bool = False # whether `part` gives columns
+
+    shape: tuple  # rows, columns
+    dtype: str  # the type it is stored in
+    part: Callable  # called as part(first, last): those rows; nothing is fetched before
+    name: str = "the matrix"  # for messages
+    by_columns: bool = False  # whether `part` gives columns
 
     @torch.no_grad()
-    def read(self,
-        dtype: str = "float32", # of the result: "float32", "float64" or "float16"
-    ) -> np.ndarray: # of shape `shape`
+    def read(
+        self,
+        dtype: str = "float32",  # of the result: "float32", "float64" or "float16"
+    ) -> np.ndarray:  # of shape `shape`
         "The whole matrix; MemoryError where it does not fit"
         if 0 in self.shape:
-            raise ValueError(f"{self.name} has the shape {self.shape}, so there is nothing in it. "
-                             "Take another file, or name another tensor.")
+            raise ValueError(
+                f"{self.name} has the shape {self.shape}, so there is nothing in it. "
+                "Take another file, or name another tensor."
+            )
         advice = "Nothing has been read. Free some"
-        if dtype != "float16": advice += ", or pass dtype='float16', which takes less"
-        check_fits(math.prod(self.shape) * np.dtype(dtype).itemsize,
-                   f"{self.name} ({self.shape[0]:,} x {self.shape[1]:,}) as {dtype}", f"{advice}.")
+        if dtype != "float16":
+            advice += ", or pass dtype='float16', which takes less"
+        check_fits(
+            math.prod(self.shape) * np.dtype(dtype).itemsize,
+            f"{self.name} ({self.shape[0]:,} x {self.shape[1]:,}) as {dtype}",
+            f"{advice}.",
+        )
         out = torch.from_numpy(np.empty(self.shape, dtype))
         filled = out.T if self.by_columns else out
         step = max(1, BLOCK // 4 // filled.shape[1])
         for a in range(0, len(filled), step):
             rows = self.part(a, min(a + step, len(filled)))
-            filled[a:a+step] = rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows)
+            filled[a : a + step] = (
+                rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows)
+            )
         return out.numpy()
 
 
-_QUANTIZED = ("it is quantized, and only its makers' code knows what the numbers stand for. Load "
-              "the model and pass the loaded model, or take a checkpoint that is not quantized.")
+_QUANTIZED = (
+    "it is quantized, and only its makers' code knows what the numbers stand for. Load "
+    "the model and pass the loaded model, or take a checkpoint that is not quantized."
+)
 
 # %% ../nbs/api/13_tensors.ipynb #6bf9ff76
-_TORCH = dict(F16=torch.float16, BF16=torch.bfloat16, F32=torch.float32, F64=torch.float64,
-              F8_E5M2=torch.float8_e5m2, F8_E4M3=torch.float8_e4m3fn)
+_TORCH = dict(
+    F16=torch.float16,
+    BF16=torch.bfloat16,
+    F32=torch.float32,
+    F64=torch.float64,
+    F8_E5M2=torch.float8_e5m2,
+    F8_E4M3=torch.float8_e4m3fn,
+)
+
 
 def safetensors_matrix(
-    source, # a `LocalFile` or `HubFile`
-    stored: Stored, # from `safetensors_table(source)`
-    name: str = "the matrix", # for messages
-) -> Matrix: # of which nothing has been read
+    source,  # a `LocalFile` or `HubFile`
+    stored: Stored,  # from `safetensors_table(source)`
+    name: str = "the matrix",  # for messages
+) -> Matrix:  # of which nothing has been read
     "One matrix in a safetensors file"
     if stored.dtype not in _TORCH:
         raise ValueError(f"{name} is stored as {stored.dtype}: {_QUANTIZED}")
@@ -327,60 +440,74 @@ def safetensors_matrix(
     def whole():
         stored_bytes = torch.from_numpy(source.map(stored.start, stored.end))
         return stored_bytes.view(dtype).reshape(stored.shape)
+
     return Matrix(stored.shape, str(dtype).removeprefix("torch."), lambda a, b: whole()[a:b], name)
 
 # %% ../nbs/api/13_tensors.ipynb #a605ae55
 def gguf_matrix(
-    source, # a `LocalFile` or `HubFile`
-    stored: Stored, # from `gguf_table(source)`
-    name: str = "the matrix", # for messages
-) -> Matrix: # of which nothing has been read
+    source,  # a `LocalFile` or `HubFile`
+    stored: Stored,  # from `gguf_table(source)`
+    name: str = "the matrix",  # for messages
+) -> Matrix:  # of which nothing has been read
     "One matrix in a GGUF file"
     gguf = _gguf()
     kinds = gguf.GGMLQuantizationType
     kind = getattr(kinds, stored.dtype, None)
     if kind not in {*gguf.quants._type_traits, kinds.F16, kinds.F32, kinds.F64}:
-        raise ValueError(f"{name} is stored as {stored.dtype}, which the installed gguf cannot "
-                         "undo. Try a newer one (pip install -U gguf), or take the file in another "
-                         "quantization, such as Q8_0.")
+        raise ValueError(
+            f"{name} is stored as {stored.dtype}, which the installed gguf cannot "
+            "undo. Try a newer one (pip install -U gguf), or take the file in another "
+            "quantization, such as Q8_0."
+        )
+
     @cache
-    def whole(): return source.map(stored.start, stored.end).reshape(stored.shape[0], -1)
+    def whole():
+        return source.map(stored.start, stored.end).reshape(stored.shape[0], -1)
 
     def rows(a, b):
-        if kind == kinds.F64: return whole()[a:b].view(np.float64)
+        if kind == kinds.F64:
+            return whole()[a:b].view(np.float64)
         return gguf.dequantize(whole()[a:b], kind)
+
     return Matrix(stored.shape, stored.dtype, rows, name)
 
 # %% ../nbs/api/13_tensors.ipynb #4e887e69
 @contextmanager
 def present(
-    module, # of a loaded model
-): # for the time of the `with` block
+    module,  # of a loaded model
+):  # for the time of the `with` block
     "Bring back the weights of `module` that `device_map` has put aside"
-    if not hasattr(module, "_hf_hook"): yield
+    if not hasattr(module, "_hf_hook"):
+        yield
     else:
         from accelerate.utils import align_module_device
-        with align_module_device(module): yield
+
+        with align_module_device(module):
+            yield
 
 
 def _plain_weight(module):
     "The weight of `module` as an ordinary tensor of floats, or None if it has none such"
     weight = getattr(module, "weight", None)
-    if hasattr(weight, "full_tensor"): weight = weight.full_tensor()
-    if not isinstance(weight, torch.Tensor) or type(weight.data) is not torch.Tensor: return None
+    if hasattr(weight, "full_tensor"):
+        weight = weight.full_tensor()
+    if not isinstance(weight, torch.Tensor) or type(weight.data) is not torch.Tensor:
+        return None
     return weight.detach() if weight.is_floating_point() and weight.itemsize > 1 else None
 
 # %% ../nbs/api/13_tensors.ipynb #0297a40a
 def tensor_matrix(
-    tensor, # on any device
-    name: str = "the matrix", # for messages
-) -> Matrix: # of which nothing has been read
+    tensor,  # on any device
+    name: str = "the matrix",  # for messages
+) -> Matrix:  # of which nothing has been read
     "A matrix that is a tensor in memory"
     if tensor.device.type == "meta":
         raise ValueError(f"{name} has no contents (device 'meta'). Load the model's weights first.")
     if tensor.layout != torch.strided or tensor.is_nested:
-        raise ValueError(f"{name} is stored as a tensor of the layout {tensor.layout}. Save it as "
-                         "an ordinary one: tensor.to_dense().")
+        raise ValueError(
+            f"{name} is stored as a tensor of the layout {tensor.layout}. Save it as "
+            "an ordinary one: tensor.to_dense()."
+        )
     if not tensor.is_floating_point():
         raise ValueError(f"{name} is stored as {tensor.dtype}: {_QUANTIZED}")
     dtype = str(tensor.dtype).removeprefix("torch.")
@@ -388,13 +515,14 @@ def tensor_matrix(
 
 # %% ../nbs/api/13_tensors.ipynb #9c687ca9
 def module_matrix(
-    module, # an embedding, or a linear head
-    shape: tuple, # of its matrix
-    dtype=torch.float32, # the type that the model computes in
-    name: str = "the matrix", # for messages
-) -> Matrix: # of which nothing has been read
+    module,  # an embedding, or a linear head
+    shape: tuple,  # of its matrix
+    dtype=torch.float32,  # the type that the model computes in
+    name: str = "the matrix",  # for messages
+) -> Matrix:  # of which nothing has been read
     "The matrix of a `module` in memory, quantized or not"
-    if (weight := _plain_weight(module)) is not None: return tensor_matrix(weight, name)
+    if (weight := _plain_weight(module)) is not None:
+        return tensor_matrix(weight, name)
     device = next((t.device for t in (*module.parameters(), *module.buffers())), "cpu")
     kind = f"quantized ({type(module).__name__})"
     if not hasattr(module, "in_features"):  # an embedding: its rows, by looking them up
@@ -403,10 +531,12 @@ def module_matrix(
         return Matrix(shape, kind, rows, name)
 
     @cache
-    def bias(): return module(torch.zeros(1, shape[1], device=device, dtype=dtype))
+    def bias():
+        return module(torch.zeros(1, shape[1], device=device, dtype=dtype))
 
     def columns(a, b):  # of a head: what it answers to unit vectors
         unit = torch.zeros(b - a, shape[1], device=device, dtype=dtype)
         unit[torch.arange(b - a), torch.arange(a, b)] = 1
         return module(unit) - bias()
+
     return Matrix(shape, kind, columns, name, by_columns=True)

@@ -30,38 +30,51 @@ def _texts(value, what):
 @dataclass(frozen=True)
 class WordItem:
     "The beginning of a sentence and two sets of words that may come next"
-    prompt: str # the beginning, without the space that follows it
-    positive: tuple # words, each with its leading space
-    negative: tuple # words of the other set
+
+    prompt: str  # the beginning, without the space that follows it
+    positive: tuple  # words, each with its leading space
+    negative: tuple  # words of the other set
 
     def __post_init__(self):
-        for name in ("positive", "negative"): object.__setattr__(self, name, _texts(getattr(self, name), f"{name} of a WordItem"))
-        if both := sorted({*self.positive} & {*self.negative}): raise ValueError(f"A word is positive or negative, not both: {both}.")
+        for name in ("positive", "negative"):
+            object.__setattr__(self, name, _texts(getattr(self, name), f"{name} of a WordItem"))
+        if both := sorted({*self.positive} & {*self.negative}):
+            raise ValueError(f"A word is positive or negative, not both: {both}.")
         if not self.prompt.strip() or self.prompt[-1].isspace():
-            raise ValueError(f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came.")
+            raise ValueError(
+                f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came."
+            )
 
 # %% ../nbs/api/11_behaviors.ipynb #8864c303
 @dataclass(frozen=True)
 class ABItem:
     "A question with two answers, one of which matches the behavior"
-    question: str # without the answers
-    matching: str # the answer that matches, without a letter
-    other: str # the answer that does not
+
+    question: str  # without the answers
+    matching: str  # the answer that matches, without a letter
+    other: str  # the answer that does not
 
     def __post_init__(self):
-        _texts([self.question, self.matching, self.other], "question, matching and other of an ABItem")
-        if self.matching == self.other: raise ValueError(f"The two answers to {self.question!r} are the same: {self.other!r}.")
+        _texts(
+            [self.question, self.matching, self.other], "question, matching and other of an ABItem"
+        )
+        if self.matching == self.other:
+            raise ValueError(f"The two answers to {self.question!r} are the same: {self.other!r}.")
 
-    def prompt(self,
-        matching_first, # whether the matching answer is (A)
-    ): # the question with its choices; what comes next is the letter
+    def prompt(
+        self,
+        matching_first,  # whether the matching answer is (A)
+    ):  # the question with its choices; what comes next is the letter
         "The question as CAA asks it, up to the letter"
-        first, second = (self.matching, self.other) if matching_first else (self.other, self.matching)
+        first, second = (
+            (self.matching, self.other) if matching_first else (self.other, self.matching)
+        )
         return f"{self.question}\n\nChoices:\n (A) {first}\n (B) {second}\n\nAnswer: ("
 
-    def text(self,
-        matching, # whether to give the matching answer
-    ): # the question with that answer, and no choices
+    def text(
+        self,
+        matching,  # whether to give the matching answer
+    ):  # the question with that answer, and no choices
         "The question with an answer written out"
         return f"{self.question}\n\nAnswer: {self.matching if matching else self.other}"
 
@@ -73,29 +86,38 @@ def _by_letter(item, matching_first):
 
 # %% ../nbs/api/11_behaviors.ipynb #573d92af
 def ab_contrasts(
-    items, # `ABItem`s
-    form="letters", # "letters", to be read at position -2, or "texts", to be read at -1
-) -> tuple: # pairs (positive, negative): two for each item with letters, one with texts
+    items,  # `ABItem`s
+    form="letters",  # "letters", to be read at position -2, or "texts", to be read at -1
+) -> tuple:  # pairs (positive, negative): two for each item with letters, one with texts
     "Contrasts made of `items`: each with the letter of the matching answer and of the other, in both orders, as in CAA; or with either answer written out"
-    if form == "texts": return tuple((item.text(True), item.text(False)) for item in items)
-    if form != "letters": raise ValueError(f"form is 'letters' or 'texts'; {form!r} came.")
+    if form == "texts":
+        return tuple((item.text(True), item.text(False)) for item in items)
+    if form != "letters":
+        raise ValueError(f"form is 'letters' or 'texts'; {form!r} came.")
     return tuple(_by_letter(item, i % 2 == swap) for swap in (0, 1) for i, item in enumerate(items))
 
 # %% ../nbs/api/11_behaviors.ipynb #5b5e4c02
 @dataclass(frozen=True, repr=False)
 class Behavior:
     "Contrasts to find a steering vector with, and other items to measure it with"
-    name: str # what it is called in tables
-    what: str # what the positive side has and the negative has not
-    contrasts: tuple # pairs of texts (positive, negative)
-    items: tuple # `WordItem`s or `ABItem`s
-    position: int = -1 # where the contrasts are to be read: -1 the last token, -2 the one before it
-    report: dict = field(default_factory=dict) # where it is from; of a file, how many records were read, kept, left out and why
+
+    name: str  # what it is called in tables
+    what: str  # what the positive side has and the negative has not
+    contrasts: tuple  # pairs of texts (positive, negative)
+    items: tuple  # `WordItem`s or `ABItem`s
+    position: int = (
+        -1
+    )  # where the contrasts are to be read: -1 the last token, -2 the one before it
+    report: dict = field(
+        default_factory=dict
+    )  # where it is from; of a file, how many records were read, kept, left out and why
 
     def __post_init__(self):
         pairs = tuple(_texts(pair, f"A contrast of {self.name}") for pair in self.contrasts)
         if bad := [p for p in pairs if len(p) != 2 or p[0] == p[1]]:
-            raise ValueError(f"A contrast of {self.name} is two different texts, (positive, negative); {bad[0]!r} came.")
+            raise ValueError(
+                f"A contrast of {self.name} is two different texts, (positive, negative); {bad[0]!r} came."
+            )
         object.__setattr__(self, "contrasts", pairs)
         object.__setattr__(self, "items", tuple(self.items))
 
@@ -104,17 +126,22 @@ class Behavior:
         return f"Behavior {self.name}: {self.what}; {len(self.contrasts):,} contrasts read at position {self.position}, {len(self.items):,} {kind}"
 
     @property
-    def kind(self): return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
+    def kind(self):
+        return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
 
 # %% ../nbs/api/11_behaviors.ipynb #06a39855
 def _data():
     "The folder with the behaviors that ship"
-    return files("embgeom")/"behavior_data"
+    return files("embgeom") / "behavior_data"
 
 
 def _shipped():
     "name -> what is in its file, for each behavior that ships, those made of words first"
-    found = [json.loads(f.read_text(encoding="utf-8")) for f in _data().iterdir() if f.name.endswith(".json")]
+    found = [
+        json.loads(f.read_text(encoding="utf-8"))
+        for f in _data().iterdir()
+        if f.name.endswith(".json")
+    ]
     return {f["name"]: f for f in sorted(found, key=lambda f: (f["kind"] != "words", f["name"]))}
 
 # %% ../nbs/api/11_behaviors.ipynb #1e400ce2
@@ -127,11 +154,15 @@ def _word_behavior(data):
 # %% ../nbs/api/11_behaviors.ipynb #ca8a71a9
 def _n_held_out(n, held_out, source):
     "How many of `n` items of `source` to hold out"
-    if held_out is None: return min(50, n // 2)
+    if held_out is None:
+        return min(50, n // 2)
     whole = isinstance(held_out, (int, np.integer)) and not isinstance(held_out, bool)
-    if whole and 0 <= held_out < n: return int(held_out)
-    raise ValueError(f"held_out is a number from 0 to {n - 1}, or None: {source} has {n} items with two choices, and some must be left for the "
-                     f"contrasts; {held_out!r} came.")
+    if whole and 0 <= held_out < n:
+        return int(held_out)
+    raise ValueError(
+        f"held_out is a number from 0 to {n - 1}, or None: {source} has {n} items with two choices, and some must be left for the "
+        f"contrasts; {held_out!r} came."
+    )
 
 
 def _divided(name, what, items, held_out, random_state, form, report):
@@ -140,67 +171,118 @@ def _divided(name, what, items, held_out, random_state, form, report):
     order = np.random.default_rng(random_state).permutation(len(items))
     train, test = np.split(order, [len(items) - held_out])
     contrasts = ab_contrasts([items[i] for i in train], form)
-    return Behavior(name, what, contrasts, [items[i] for i in test], -2 if form == "letters" else -1, report | {"held_out": held_out})
+    return Behavior(
+        name,
+        what,
+        contrasts,
+        [items[i] for i in test],
+        -2 if form == "letters" else -1,
+        report | {"held_out": held_out},
+    )
 
 # %% ../nbs/api/11_behaviors.ipynb #f6f427b1
-def behaviors() -> pd.DataFrame: # one row a behavior: name, kind, what, made for, contrasts, items
+def behaviors() -> pd.DataFrame:  # one row a behavior: name, kind, what, made for, contrasts, items
     "What ships, by the names that `load_behavior` takes"
-    made_for = {"words": "any language model, also the pocket family", "choices": "models that follow instructions"}
+    made_for = {
+        "words": "any language model, also the pocket family",
+        "choices": "models that follow instructions",
+    }
     loaded = {name: (load_behavior(name), data) for name, data in _shipped().items()}
-    return pd.DataFrame([{"name": name, "kind": data["kind"], "what": data["what"], "made for": made_for[data["kind"]],
-                          "contrasts": len(b.contrasts), "items": len(b.items)} for name, (b, data) in loaded.items()])
+    return pd.DataFrame(
+        [
+            {
+                "name": name,
+                "kind": data["kind"],
+                "what": data["what"],
+                "made for": made_for[data["kind"]],
+                "contrasts": len(b.contrasts),
+                "items": len(b.items),
+            }
+            for name, (b, data) in loaded.items()
+        ]
+    )
 
 # %% ../nbs/api/11_behaviors.ipynb #3f8e4f16
 def _records(path):
     "(where, record) for each record in the file at `path`, read as a list of JSON if it begins with a bracket, else line by line"
-    try: text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error: raise ValueError(f"{path} is not text in UTF-8: {error}.") from None
-    if text.lstrip().startswith("["): return [(f"record {i}", r) for i, r in enumerate(_parsed(text, path, "the list"), 1)]
-    return [(f"line {i}", _parsed(line, path, f"line {i}")) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error}.") from None
+    if text.lstrip().startswith("["):
+        return [(f"record {i}", r) for i, r in enumerate(_parsed(text, path, "the list"), 1)]
+    return [
+        (f"line {i}", _parsed(line, path, f"line {i}"))
+        for i, line in enumerate(text.split("\n"), 1)
+        if line.strip()
+    ]
 
 
 def _parsed(text, path, where):
     "What the JSON `text` holds, or an error that says `where` in `path` it is wrong"
-    try: return parse_json(text)
+    try:
+        return parse_json(text)
     except ValueError as error:
-        raise ValueError(f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it.") from None
+        raise ValueError(
+            f"{where} of {path} is not JSON: {error}. Nothing was read; mend or remove it."
+        ) from None
 
 # %% ../nbs/api/11_behaviors.ipynb #c7a4db22
 _CHOICE = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 
+
 def _choices(
-    question, # with its choices, as the file has it
-): # the question alone, and pairs (letter, answer)
+    question,  # with its choices, as the file has it
+):  # the question alone, and pairs (letter, answer)
     "Take `question` and choices apart"
     text, _, rest = question.strip().removeprefix("Question:").rpartition("Answer:")
-    if not text or re.search(r"[^\s(]", rest): text = question.strip().removeprefix("Question:")
+    if not text or re.search(r"[^\s(]", rest):
+        text = question.strip().removeprefix("Question:")
     stem, said, rest = text.rpartition("Choices:")
     if not said:
         start = next((m.start() for m in _CHOICE.finditer(text)), len(text))
         stem, rest = text[:start], text[start:]
     parts = _CHOICE.split(rest)[1:]
-    return stem.strip(), [(letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])]
+    return stem.strip(), [
+        (letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])
+    ]
 
 # %% ../nbs/api/11_behaviors.ipynb #0370fa72
 _FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
+
 def _check_record(record, where, path):
     "Refuse a `record` that is not in the format"
-    if not isinstance(record, dict): raise ValueError(f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but {record!r}.")
+    if not isinstance(record, dict):
+        raise ValueError(
+            f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but {record!r}."
+        )
     if missing := [f for f in _FIELDS if f not in record]:
-        raise ValueError(f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}.")
-    if not isinstance(record["question"], str): raise ValueError(f"The question in {where} of {path} is not text, but {record['question']!r}.")
+        raise ValueError(
+            f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}."
+        )
+    if not isinstance(record["question"], str):
+        raise ValueError(
+            f"The question in {where} of {path} is not text, but {record['question']!r}."
+        )
 
 # %% ../nbs/api/11_behaviors.ipynb #c3e092df
 def _ab_item(record):
     "The `ABItem` in `record`, or why there is none, as a text"
     stem, choices = _choices(record["question"])
-    if len(choices) != 2: return f"{len(choices)} choices" if choices else "no choices (A) and (B)"
+    if len(choices) != 2:
+        return f"{len(choices)} choices" if choices else "no choices (A) and (B)"
     answers = {f"({letter})": answer for letter, answer in choices}
     said = [str(record[f]).strip() for f in _FIELDS[1:]]
-    if list(answers) != ["(A)", "(B)"] or sorted(said) != ["(A)", "(B)"]: return "letters that do not fit"
-    if not stem or "" in answers.values(): return "an empty question or answer"
-    return ABItem(stem, *map(answers.get, said)) if len({*answers.values()}) == 2 else "twice the same answer"
+    if list(answers) != ["(A)", "(B)"] or sorted(said) != ["(A)", "(B)"]:
+        return "letters that do not fit"
+    if not stem or "" in answers.values():
+        return "an empty question or answer"
+    return (
+        ABItem(stem, *map(answers.get, said))
+        if len({*answers.values()}) == 2
+        else "twice the same answer"
+    )
 
 # %% ../nbs/api/11_behaviors.ipynb #9dc6044b
 def _read_items(path, source):
@@ -210,78 +292,123 @@ def _read_items(path, source):
     for where, record in records:
         _check_record(record, where, path)
         item = _ab_item(record)
-        if isinstance(item, ABItem) and (key := (item.question, frozenset([item.matching, item.other]))) not in items: items[key] = item
+        if (
+            isinstance(item, ABItem)
+            and (key := (item.question, frozenset([item.matching, item.other]))) not in items
+        ):
+            items[key] = item
         else:
             reason = "the same as one before" if isinstance(item, ABItem) else item
             left[reason] = left.get(reason, 0) + 1
     if not items:
-        raise ValueError(f"None of the {len(records)} records of {path} is a question with two choices ({left or 'it is empty'}). Wanted are questions "
-                         "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers.")
-    return list(items.values()), {"source": source, "records": len(records), "kept": len(items), "left_out": left}
+        raise ValueError(
+            f"None of the {len(records)} records of {path} is a question with two choices ({left or 'it is empty'}). Wanted are questions "
+            "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers."
+        )
+    return list(items.values()), {
+        "source": source,
+        "records": len(records),
+        "kept": len(items),
+        "left_out": left,
+    }
 
 # %% ../nbs/api/11_behaviors.ipynb #40c477a3
 def _file_of_split(names, source, split):
     "The one of the `names` of files that holds `split`"
     data = [n for n in names if n.endswith((".jsonl", ".json"))]
-    if len(of_split := [n for n in data if Path(n).stem == split]) == 1: return of_split[0]
+    if len(of_split := [n for n in data if Path(n).stem == split]) == 1:
+        return of_split[0]
     some = ", ".join(data[:5]) + (f" and {len(data) - 5} more" if len(data) > 5 else "")
-    raise ValueError(f"Which file of the dataset {source}? " + (f"Name one by filename=...: {some}." if data else
-                     "It has no .jsonl or .json files, which are what can be read."))
+    raise ValueError(
+        f"Which file of the dataset {source}? "
+        + (
+            f"Name one by filename=...: {some}."
+            if data
+            else "It has no .jsonl or .json files, which are what can be read."
+        )
+    )
 
 # %% ../nbs/api/11_behaviors.ipynb #b79d6340
 def _hub_error(error, source, filename):
     "The `error` of the hub's client in words for the user"
     from huggingface_hub import errors
+
     if isinstance(error, errors.GatedRepoError):
-        return PermissionError(f"The dataset {source} is gated: ask for access on its page, then log in (`hf auth login`) or give token=...")
+        return PermissionError(
+            f"The dataset {source} is gated: ask for access on its page, then log in (`hf auth login`) or give token=..."
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return FileNotFoundError(f"There is no dataset {source!r} on the hub. Check the spelling; a private one needs token=...")
-    if isinstance(error, errors.RevisionNotFoundError): return FileNotFoundError(f"The dataset {source} has no such revision.")
-    if isinstance(error, errors.RemoteEntryNotFoundError): return FileNotFoundError(f"The dataset {source} has no file {filename!r}.")
-    return ConnectionError(f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
-                           "files elsewhere and give its path.")
+        return FileNotFoundError(
+            f"There is no dataset {source!r} on the hub. Check the spelling; a private one needs token=..."
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return FileNotFoundError(f"The dataset {source} has no such revision.")
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return FileNotFoundError(f"The dataset {source} has no file {filename!r}.")
+    return ConnectionError(
+        f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
+        "files elsewhere and give its path."
+    )
 
 # %% ../nbs/api/11_behaviors.ipynb #5e83431e
 def _from_hub(source, filename, split, token, revision):
     "The path of a file of the dataset `source`, fetched from the hub; and its name"
     import huggingface_hub as hub
+
     where = dict(repo_type="dataset", token=token, revision=revision)
     try:
         filename = filename or _file_of_split(hub.list_repo_files(source, **where), source, split)
         return hub.hf_hub_download(source, filename, **where), filename
-    except ValueError: raise
+    except ValueError:
+        raise
     except Exception as error:  # the hub's own, and those of the network below it
         raise _hub_error(error, source, filename) from None
 
 # %% ../nbs/api/11_behaviors.ipynb #ea621799
 def load_behavior(
-    source, # a name in `behaviors()`, the path of a .jsonl or .json file, or a dataset on the hub, "organization/name"
-    held_out: int | None = None, # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
-    random_state: int = 0, # which shuffle comes before that
-    split: str = "train", # where no `filename` is given: the file of the dataset with this name
-    token: str | bool | None = None, # for gated or private datasets on the hub
-    revision: str | None = None, # branch, tag or commit on the hub
-    filename: str | None = None, # which file of a dataset on the hub
-    form: str = "letters", # how choices become contrasts: "letters", as in CAA, or "texts", for small models
-) -> Behavior: # contrasts and items that have nothing in common
+    source,  # a name in `behaviors()`, the path of a .jsonl or .json file, or a dataset on the hub, "organization/name"
+    held_out: int
+    | None = None,  # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
+    random_state: int = 0,  # which shuffle comes before that
+    split: str = "train",  # where no `filename` is given: the file of the dataset with this name
+    token: str | bool | None = None,  # for gated or private datasets on the hub
+    revision: str | None = None,  # branch, tag or commit on the hub
+    filename: str | None = None,  # which file of a dataset on the hub
+    form: str = "letters",  # how choices become contrasts: "letters", as in CAA, or "texts", for small models
+) -> Behavior:  # contrasts and items that have nothing in common
     "Contrasts and held-out items of the behavior that `source` names"
     name, shipped = str(source), _shipped()
-    if name in shipped: return _from_data(shipped[name], held_out, random_state, form)
-    if os.path.isfile(name): path, where = name, name
-    elif name.endswith((".jsonl", ".json")): raise FileNotFoundError(f"There is no file {name}.")
+    if name in shipped:
+        return _from_data(shipped[name], held_out, random_state, form)
+    if os.path.isfile(name):
+        path, where = name, name
+    elif name.endswith((".jsonl", ".json")):
+        raise FileNotFoundError(f"There is no file {name}.")
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not os.path.exists(name):
         path, filename = _from_hub(name, filename, split, token, revision)
         where = f"{name}/{filename}"
-    else: raise ValueError(f"There is no behavior {name!r}. Wanted is one that ships ({', '.join(shipped)}), "
-                           "the path of a .jsonl or .json file, or a dataset on the hub ('organization/name'). "
-                           "A behavior of your own is a Behavior(name, what, contrasts, items); give that in its place.")
+    else:
+        raise ValueError(
+            f"There is no behavior {name!r}. Wanted is one that ships ({', '.join(shipped)}), "
+            "the path of a .jsonl or .json file, or a dataset on the hub ('organization/name'). "
+            "A behavior of your own is a Behavior(name, what, contrasts, items); give that in its place."
+        )
     items, report = _read_items(path, where)
-    return _divided(Path(where).stem, f"answers that match {Path(where).stem}", items, held_out, random_state, form, report)
+    return _divided(
+        Path(where).stem,
+        f"answers that match {Path(where).stem}",
+        items,
+        held_out,
+        random_state,
+        form,
+        report,
+    )
 
 
 def _from_data(data, held_out, random_state, form):
     "The behavior in the shipped file that holds `data`"
-    if data["kind"] == "words": return _word_behavior(data)
+    if data["kind"] == "words":
+        return _word_behavior(data)
     items = [ABItem(*texts) for texts in data["items"]]
     report = {"source": "embgeom", "records": len(items), "kept": len(items), "left_out": {}}
     return _divided(data["name"], data["what"], items, held_out, random_state, form, report)
@@ -289,11 +416,15 @@ def _from_data(data, held_out, random_state, form):
 # %% ../nbs/api/11_behaviors.ipynb #0988faac
 @patch
 @classmethod
-def of(cls: Behavior,
-    behavior, # a Behavior, or what `load_behavior` takes
-) -> Behavior: # itself, or what was loaded
+def of(
+    cls: Behavior,
+    behavior,  # a Behavior, or what `load_behavior` takes
+) -> Behavior:  # itself, or what was loaded
     "What `behavior` names; TypeError if it can be neither"
-    if isinstance(behavior, Behavior): return behavior
-    if isinstance(behavior, (str, os.PathLike)): return load_behavior(behavior)
-    raise TypeError("Wanted is a Behavior, or a text that load_behavior takes; "
-                    f"{type(behavior).__name__} came.")
+    if isinstance(behavior, Behavior):
+        return behavior
+    if isinstance(behavior, (str, os.PathLike)):
+        return load_behavior(behavior)
+    raise TypeError(
+        f"Wanted is a Behavior, or a text that load_behavior takes; {type(behavior).__name__} came."
+    )

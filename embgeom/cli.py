@@ -16,37 +16,61 @@ from ._files import check_out, shown
 from .pocket import NAMES
 
 # %% ../nbs/api/60_cli.ipynb #e9f8e653
-try: import resource
-except ImportError: resource = None  # Windows has none
+try:
+    import resource
+except ImportError:
+    resource = None  # Windows has none
 
 # %% ../nbs/api/60_cli.ipynb #ea523284
 def _parser():
     "The commands and their options"
-    parser = argparse.ArgumentParser(prog="embgeom", description=(
-        "Measure how alike the token embeddings of language models are, and move steering vectors "
-        "between models."))
+    parser = argparse.ArgumentParser(
+        prog="embgeom",
+        description=(
+            "Measure how alike the token embeddings of language models are, and move steering vectors "
+            "between models."
+        ),
+    )
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="demo | compare | transfer")
-    demo = commands.add_parser("demo", help="compare the three models that come with the package, "
-                                            "and move a vector between them")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="demo | compare | transfer"
+    )
+    demo = commands.add_parser(
+        "demo",
+        help="compare the three models that come with the package, and move a vector between them",
+    )
     pair = commands.add_parser("compare", help="compare two or more models")
-    pair.add_argument("models", nargs="+", metavar="MODEL",
-                      help=f"a folder, a hub id, or one of {', '.join(NAMES)}")
-    pair.add_argument("--role", choices=["input", "output"], default="input",
-                      help="token embeddings (input, the default) or unembeddings (output)")
-    move = commands.add_parser("transfer", help="find a steering vector in one model, move it to "
-                                                "another, and try it there")
+    pair.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help=f"a folder, a hub id, or one of {', '.join(NAMES)}",
+    )
+    pair.add_argument(
+        "--role",
+        choices=["input", "output"],
+        default="input",
+        help="token embeddings (input, the default) or unembeddings (output)",
+    )
+    move = commands.add_parser(
+        "transfer", help="find a steering vector in one model, move it to another, and try it there"
+    )
     _transfer_options(move)
-    demo.add_argument("--full", action="store_true",
-                      help="all tokens, every bundled direction between every two models")
-    pair.add_argument("--full", action="store_true",
-                      help="the local analyses on all tokens instead of a sample, "
-                           "and a split by kind of token")
+    demo.add_argument(
+        "--full",
+        action="store_true",
+        help="all tokens, every bundled direction between every two models",
+    )
+    pair.add_argument(
+        "--full",
+        action="store_true",
+        help="the local analyses on all tokens instead of a sample, and a split by kind of token",
+    )
     for command in (demo, pair, move):
         page = f"embgeom-{command.prog.split()[-1]}.html"
-        command.add_argument("--out", default=page, metavar="FILE",
-                             help=f"the page to write (default {page})")
+        command.add_argument(
+            "--out", default=page, metavar="FILE", help=f"the page to write (default {page})"
+        )
     return parser
 
 # %% ../nbs/api/60_cli.ipynb #fae6940b
@@ -55,34 +79,52 @@ def _transfer_options(move):
     add = move.add_argument
     add("source", help="the model the vector is found in: a folder, a hub id, or a bundled model")
     add("target", help="the model it is moved to")
-    add("--behavior", default="pronoun", metavar="NAME",
+    add(
+        "--behavior",
+        default="pronoun",
+        metavar="NAME",
         help="a bundled behavior (see embgeom.behaviors), a .jsonl file, or a dataset on the hub "
-             "(default pronoun)")
-    add("--method", choices=["ridge", "dual", "logits", "procrustes"],
-        help="by which method of Emb2Emb it is moved (default: the one that was found best)")
-    add("--layer", type=int, metavar="N",
+        "(default pronoun)",
+    )
+    add(
+        "--method",
+        choices=["ridge", "dual", "logits", "procrustes"],
+        help="by which method of Emb2Emb it is moved (default: the one that was found best)",
+    )
+    add(
+        "--layer",
+        type=int,
+        metavar="N",
         help="the layer of the source, counted from 0 "
-             "(default: the one that steers the source best)")
-    add("--vector", metavar="FILE",
+        "(default: the one that steers the source best)",
+    )
+    add(
+        "--vector",
+        metavar="FILE",
         help="a steering vector of the source, saved by SteeringVector.save "
-             "(default: found with the behavior's contrasts)")
+        "(default: found with the behavior's contrasts)",
+    )
     add("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
 
 # %% ../nbs/api/60_cli.ipynb #bf3acefa
 def _peak_memory():
     "The most memory this process has held, as text; nothing where the system does not say"
-    if resource is None: return ""
+    if resource is None:
+        return ""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f", {peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MB"
 
 # %% ../nbs/api/60_cli.ipynb #2a034241
 class _Output:
     "Standard output, as far as it goes"
+
     error = None
 
     def say(self, text):
-        if self.error: return
-        try: print(text, flush=True)
+        if self.error:
+            return
+        try:
+            print(text, flush=True)
         except UnicodeEncodeError:
             encoding = sys.stdout.encoding
             print(text.encode(encoding, "replace").decode(encoding), flush=True)
@@ -94,6 +136,7 @@ class _Output:
 def _compare(args, say):
     "Compare models by name"
     from embgeom.comparison import compare
+
     how = dict(sample=None, groups=True) if args.full else {}
     found = compare(*args.models, role=args.role, **how)
     page = found.save(args.out)
@@ -105,11 +148,15 @@ def _transfer(args, say):
     "Move a vector from one model to another"
     from embgeom.steering import SteeringVector
     from embgeom.transfers import transfer
-    if args.save: check_out(args.save)
+
+    if args.save:
+        check_out(args.save)
     vector = SteeringVector.load(args.vector) if args.vector else None
-    found = transfer(args.source, args.target, args.behavior, method=args.method, layer=args.layer,
-                     vector=vector)
-    if args.save: found.moved.save(args.save)
+    found = transfer(
+        args.source, args.target, args.behavior, method=args.method, layer=args.layer, vector=vector
+    )
+    if args.save:
+        found.moved.save(args.save)
     page = found.save(args.out)
     say(found.text())
     return page
@@ -119,34 +166,47 @@ def _demo(args, say):
     "Compare the bundled models, and move one direction between two of them, or every one"
     from embgeom._pages import write_page
     from embgeom.comparison import compare
+
     found = compare(*NAMES, **(dict(sample=None, groups=True) if args.full else {}))
     say(found.text())
     from embgeom.transfers import transfer, transfer_all
+
     moved = transfer_all(NAMES) if args.full else transfer(NAMES[0], NAMES[-1], "pronoun")
-    lead = ("The token embeddings of three small language models that come with the package, "
-            "measured side by side; and a steering vector found in one of them, moved to another "
-            "of a different width, and tried there beside that model's own vector and beside "
-            "chance.")
-    footer = ("Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local "
-              "Geometry of Language Model Embeddings, arXiv 2503.21073.")
-    page = write_page(args.out, "What do the embeddings of these models share?", lead,
-                      f"{found.text()}\n\n{moved.text()}", [*moved.charts(), *found.charts()],
-                      footer=footer)
+    lead = (
+        "The token embeddings of three small language models that come with the package, "
+        "measured side by side; and a steering vector found in one of them, moved to another "
+        "of a different width, and tried there beside that model's own vector and beside "
+        "chance."
+    )
+    footer = (
+        "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local "
+        "Geometry of Language Model Embeddings, arXiv 2503.21073."
+    )
+    page = write_page(
+        args.out,
+        "What do the embeddings of these models share?",
+        lead,
+        f"{found.text()}\n\n{moved.text()}",
+        [*moved.charts(), *found.charts()],
+        footer=footer,
+    )
     say(f"\n{moved.text()}")
     return page
 
 # %% ../nbs/api/60_cli.ipynb #dd7a497e
 def main(
-    argv=None, # the words after `embgeom`; those of the command line where None
-) -> int: # 0 if all went well, 1 if not, 130 if it was interrupted
+    argv=None,  # the words after `embgeom`; those of the command line where None
+) -> int:  # 0 if all went well, 1 if not, 130 if it was interrupted
     "The `embgeom` command"
     args, start, output = _parser().parse_args(argv), time.perf_counter(), _Output()
     try:
         check_out(args.out)
         command = {"demo": _demo, "compare": _compare, "transfer": _transfer}[args.command]
         page = command(args, output.say)
-        output.say(f"\nThe same with charts: {page} (open it in a browser). "
-                   f"Took {time.perf_counter() - start:.1f} s{_peak_memory()}.")
+        output.say(
+            f"\nThe same with charts: {page} (open it in a browser). "
+            f"Took {time.perf_counter() - start:.1f} s{_peak_memory()}."
+        )
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"embgeom: {shown(str(error) or 'out of memory', 5000)}", file=sys.stderr)
         return 1
@@ -154,7 +214,8 @@ def main(
         print("embgeom: interrupted", file=sys.stderr)
         return 130
     if output.error and not isinstance(output.error, BrokenPipeError):
-        print(f"embgeom: not all could be printed ({output.error}); it is in {page}",
-              file=sys.stderr)
+        print(
+            f"embgeom: not all could be printed ({output.error}); it is in {page}", file=sys.stderr
+        )
         return 1
     return 0

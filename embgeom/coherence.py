@@ -41,36 +41,46 @@ from .spaces import EmbeddingSpace, chosen_rows, token_label
 @dataclass(frozen=True, eq=False, repr=False)
 class KnowledgeGraph:
     "Words and which of them are related, undirected"
-    name: str # what the graph is called in tables
-    concepts: tuple # the words and phrases, in lower case, n of them
-    adjacency: sparse.csr_array # 1 where two concepts are related, symmetric (n, n)
-    parts: np.ndarray | None = None # each concept's parts of speech (n,): the sum of 1 (noun), 2 (verb), 4 (adjective), 8 (adverb); None if not known
 
-    def __len__(self): return len(self.concepts)
+    name: str  # what the graph is called in tables
+    concepts: tuple  # the words and phrases, in lower case, n of them
+    adjacency: sparse.csr_array  # 1 where two concepts are related, symmetric (n, n)
+    parts: np.ndarray | None = (
+        None  # each concept's parts of speech (n,): the sum of 1 (noun), 2 (verb), 4 (adjective), 8 (adverb); None if not known
+    )
 
-    def __repr__(self): return f"KnowledgeGraph: {self.name}, {len(self):,} concepts, {self.adjacency.nnz//2:,} edges"
+    def __len__(self):
+        return len(self.concepts)
+
+    def __repr__(self):
+        return f"KnowledgeGraph: {self.name}, {len(self):,} concepts, {self.adjacency.nnz // 2:,} edges"
 
     @cached_property
-    def number_of(self): return {c: i for i, c in enumerate(self.concepts)}
+    def number_of(self):
+        return {c: i for i, c in enumerate(self.concepts)}
 
 # %% ../nbs/api/33_coherence.ipynb #2e02ceeb
 def _symmetric(i, j, n):
     "The table with 1 at (i, j) and (j, i)"
-    table = sparse.csr_array((np.ones(2*len(i), np.int8), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(n, n))
+    table = sparse.csr_array(
+        (np.ones(2 * len(i), np.int8), (np.concatenate([i, j]), np.concatenate([j, i]))),
+        shape=(n, n),
+    )
     table.sum_duplicates()
     table.data[:] = 1
     return table
 
 # %% ../nbs/api/33_coherence.ipynb #3b2fa61b
 def graph_from_edges(
-    edges, # pairs of words; their order, repeats, and pairs of a word with itself do not matter
-    name="", # what the graph is called in tables
-    concepts=(), # words to have in it besides, related to others or not
-) -> KnowledgeGraph: # its concepts in alphabetical order
+    edges,  # pairs of words; their order, repeats, and pairs of a word with itself do not matter
+    name="",  # what the graph is called in tables
+    concepts=(),  # words to have in it besides, related to others or not
+) -> KnowledgeGraph:  # its concepts in alphabetical order
     "The undirected graph with these `edges`"
     number, ends = {c: i for i, c in enumerate(dict.fromkeys(concepts))}, array("i")
     for a, b in edges:
-        if a != b: ends.extend([number.setdefault(a, len(number)), number.setdefault(b, len(number))])
+        if a != b:
+            ends.extend([number.setdefault(a, len(number)), number.setdefault(b, len(number))])
     words = sorted(number)
     place = np.empty(len(words), dtype=np.int32)
     place[[number[w] for w in words]] = np.arange(len(words))
@@ -78,33 +88,49 @@ def graph_from_edges(
     return KnowledgeGraph(name, tuple(words), _symmetric(i, j, len(words)))
 
 # %% ../nbs/api/33_coherence.ipynb #4829e3ce
-_ENDINGS = {"noun": "s> ses>s xes>x zes>z ches>ch shes>sh men>man ies>y", "verb": "s> ies>y es>e es> ed>e ed> ing>e ing>",
-            "adjective": "er> est> er>e est>e", "adverb": ""}
+_ENDINGS = {
+    "noun": "s> ses>s xes>x zes>z ches>ch shes>sh men>man ies>y",
+    "verb": "s> ies>y es>e es> ed>e ed> ing>e ing>",
+    "adjective": "er> est> er>e est>e",
+    "adverb": "",
+}
+
 
 @lru_cache(maxsize=1)
 def _irregular():
     "(part of speech, irregular form) -> its base forms, from the package's list"
     bases = {}
-    for line in (files("embgeom")/"graphs"/"irregular.txt").read_text(encoding="utf-8").splitlines():
+    for line in (
+        (files("embgeom") / "graphs" / "irregular.txt").read_text(encoding="utf-8").splitlines()
+    ):
         part, form, base = line.split()
         bases.setdefault((part, form), []).append(base)
     return bases
 
 # %% ../nbs/api/33_coherence.ipynb #18cb4e8b
 def word_forms(
-    text, # a word, in small letters
-    parts=tuple(_ENDINGS), # the parts of speech whose rules are to be used
-) -> list: # the word and its possible base forms, the likeliest first
+    text,  # a word, in small letters
+    parts=tuple(_ENDINGS),  # the parts of speech whose rules are to be used
+) -> list:  # the word and its possible base forms, the likeliest first
     "`text` itself, what it is an irregular form of, and what the rules for endings make of it"
     rules = [e.split(">") for part in parts for e in _ENDINGS[part].split()]
-    cut = [text[:len(text) - len(old)] + new for old, new in rules if text.endswith(old) and len(text) > len(old) + 1]
-    return list(dict.fromkeys([text, *(base for part in parts for base in _irregular().get((part, text), ())), *cut]))
+    cut = [
+        text[: len(text) - len(old)] + new
+        for old, new in rules
+        if text.endswith(old) and len(text) > len(old) + 1
+    ]
+    return list(
+        dict.fromkeys(
+            [text, *(base for part in parts for base in _irregular().get((part, text), ())), *cut]
+        )
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #82ef0cbd
 def _concepts_of(graph, text):
     "The numbers of the concepts that `text` is a form of in `graph`"
     number = graph.number_of
-    if graph.parts is None: return [number[f] for f in word_forms(text) if f in number][:1]
+    if graph.parts is None:
+        return [number[f] for f in word_forms(text) if f in number][:1]
     found = []
     for bit, part in enumerate(_ENDINGS):
         forms = [text] if part == "adjective" and text in number else word_forms(text, (part,))
@@ -114,27 +140,35 @@ def _concepts_of(graph, text):
 # %% ../nbs/api/33_coherence.ipynb #2ab45461
 def _text(token, min_letters, whole_words):
     "What to look for in a graph for `token`; empty if nothing"
-    try: text = token.decode() if isinstance(token, bytes) else token
-    except UnicodeDecodeError: return ""
-    if sum(map(str.isalpha, text)) < min_letters or (whole_words and not text.startswith(" ")): return ""
+    try:
+        text = token.decode() if isinstance(token, bytes) else token
+    except UnicodeDecodeError:
+        return ""
+    if sum(map(str.isalpha, text)) < min_letters or (whole_words and not text.startswith(" ")):
+        return ""
     return text.strip().lower()
 
 # %% ../nbs/api/33_coherence.ipynb #f238abad
 def find_concepts(
-    graph:KnowledgeGraph, # the graph
-    tokens, # keys (bytes) or texts, many or one alone
-    min_letters=3, # tokens with fewer letters are not looked for
-    whole_words=False, # whether only tokens that begin with a space are looked for
-) -> np.ndarray: # numbers of concepts (m, c), where c is the most that one token has; -1 fills up
+    graph: KnowledgeGraph,  # the graph
+    tokens,  # keys (bytes) or texts, many or one alone
+    min_letters=3,  # tokens with fewer letters are not looked for
+    whole_words=False,  # whether only tokens that begin with a space are looked for
+) -> np.ndarray:  # numbers of concepts (m, c), where c is the most that one token has; -1 fills up
     "Which concepts of `graph` each of `tokens` stands for"
     tokens = [tokens] if isinstance(tokens, (bytes, str)) else tokens
-    found = [_concepts_of(graph, text) if (text := _text(t, min_letters, whole_words)) else [] for t in tokens]
+    found = [
+        _concepts_of(graph, text) if (text := _text(t, min_letters, whole_words)) else []
+        for t in tokens
+    ]
     out = np.full((len(found), max(map(len, found), default=0) or 1), -1, dtype=np.intp)
-    for row, concepts in zip(out, found): row[:len(concepts)] = concepts
+    for row, concepts in zip(out, found):
+        row[: len(concepts)] = concepts
     return out
 
 # %% ../nbs/api/33_coherence.ipynb #4548a1f4
-_STARTS = 64 # searched from at once: the bits of a number
+_STARTS = 64  # searched from at once: the bits of a number
+
 
 def _spread(indptr, indices, block):
     "For `block` = (starts, pairs, ends), path lengths from `starts[pairs]` to `ends`, inf where there is no path; at most 64 starts"
@@ -146,7 +180,8 @@ def _spread(indptr, indices, block):
     linked = np.flatnonzero(np.diff(indptr))  # reduceat cannot add up nothing
     while True:
         lengths[np.isinf(lengths) & ((seen[ends] & bits[pairs]) != 0)] = step
-        if np.isfinite(lengths).all() or not front.any(): return lengths
+        if np.isfinite(lengths).all() or not front.any():
+            return lengths
         reached = np.zeros_like(seen)
         reached[linked] = np.bitwise_or.reduceat(front[indices], indptr[linked])
         front, step = reached & ~seen, step + 1
@@ -154,11 +189,13 @@ def _spread(indptr, indices, block):
 
 # %% ../nbs/api/33_coherence.ipynb #57197ebf
 def concept_distances(
-    graph:KnowledgeGraph, # the graph
-    a, # numbers of concepts, any shape
-    b, # numbers of concepts, of the same shape or one that broadcasts
-    progress=False, # whether to show a bar
-) -> np.ndarray: # steps from each of `a` to its `b`; inf where there is no path, NaN where either number is -1
+    graph: KnowledgeGraph,  # the graph
+    a,  # numbers of concepts, any shape
+    b,  # numbers of concepts, of the same shape or one that broadcasts
+    progress=False,  # whether to show a bar
+) -> (
+    np.ndarray
+):  # steps from each of `a` to its `b`; inf where there is no path, NaN where either number is -1
     "Lengths of the shortest paths between concepts"
     a, b = np.broadcast_arrays(a, b)
     known = np.flatnonzero((a.ravel() >= 0) & (b.ravel() >= 0))
@@ -168,9 +205,17 @@ def concept_distances(
     cuts = np.searchsorted(pairs[order], [s.start for s in blocks] + [len(starts)])
     parts = [order[lo:hi] for lo, hi in zip(cuts[:-1], cuts[1:])]
     searches = [(starts[s], pairs[p] - s.start, ends[p]) for s, p in zip(blocks, parts)]
-    found = each_block(_spread, searches, graph.adjacency.indptr, graph.adjacency.indices, name=f"paths in {graph.name}", progress=progress)
+    found = each_block(
+        _spread,
+        searches,
+        graph.adjacency.indptr,
+        graph.adjacency.indices,
+        name=f"paths in {graph.name}",
+        progress=progress,
+    )
     out = np.full(a.size, np.nan)
-    for p, lengths in zip(parts, found): out[known[p]] = lengths
+    for p, lengths in zip(parts, found):
+        out[known[p]] = lengths
     return out.reshape(a.shape)
 
 # %% ../nbs/api/33_coherence.ipynb #6a0a7029
@@ -187,9 +232,11 @@ def _nearest_lengths(graph, a, b, progress=False):
 def _way(graph, start, end):
     "The concepts on a shortest path between two, empty where there is none"
     before = breadth_first_order(graph.adjacency, end, directed=False)[1]
-    if start != end and before[start] < 0: return []
+    if start != end and before[start] < 0:
+        return []
     way = [start]
-    while way[-1] != end: way.append(int(before[way[-1]]))
+    while way[-1] != end:
+        way.append(int(before[way[-1]]))
     return [graph.concepts[i] for i in way]
 
 # %% ../nbs/api/33_coherence.ipynb #9ca2c646
@@ -200,14 +247,18 @@ def _shortest(graph, starts, ends):
 
 # %% ../nbs/api/33_coherence.ipynb #09d0205d
 def concept_path(
-    graph:KnowledgeGraph, # the graph
-    a, # a word or token
-    b, # another
-) -> list: # the words on the way, both ends included; empty where there is no way
+    graph: KnowledgeGraph,  # the graph
+    a,  # a word or token
+    b,  # another
+) -> list:  # the words on the way, both ends included; empty where there is no way
     "A shortest path between two words"
     ends = [find_concepts(graph, w, min_letters=1)[0] for w in (a, b)]
-    if unknown := [w if isinstance(w, str) else token_label(w) for w, e in zip((a, b), ends) if e.max() < 0]:
-        raise ValueError(f"{graph.name or 'The graph'} does not know {', '.join(map(repr, unknown))}.")
+    if unknown := [
+        w if isinstance(w, str) else token_label(w) for w, e in zip((a, b), ends) if e.max() < 0
+    ]:
+        raise ValueError(
+            f"{graph.name or 'The graph'} does not know {', '.join(map(repr, unknown))}."
+        )
     return _shortest(graph, *ends)
 
 # %% ../nbs/api/33_coherence.ipynb #42982670
@@ -215,16 +266,22 @@ from ._files import replacing
 
 # %% ../nbs/api/33_coherence.ipynb #1284039c
 def save_graph(
-    graph:KnowledgeGraph, # the graph
-    path, # file to write, .npz
+    graph: KnowledgeGraph,  # the graph
+    path,  # file to write, .npz
 ):
     "Write `graph` to `path`, to be read again by `load_graph`"
     upper = sparse.triu(graph.adjacency, format="csr")
     text = np.frombuffer("\n".join(graph.concepts).encode(), np.uint8)
     parts = {} if graph.parts is None else {"parts": graph.parts}
     with replacing(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, name=graph.name, concepts=text, indptr=upper.indptr.astype(np.int32),
-                            indices=upper.indices.astype(np.int32), **parts)
+        np.savez_compressed(
+            file,
+            name=graph.name,
+            concepts=text,
+            indptr=upper.indptr.astype(np.int32),
+            indices=upper.indices.astype(np.int32),
+            **parts,
+        )
 
 # %% ../nbs/api/33_coherence.ipynb #82f60cad
 def _opened(path):
@@ -242,98 +299,152 @@ def _english(node):
 def _triple(line, where):
     "(relation, head, tail) of one `line` of either format; head or tail None where it is not to be used"
     fields = line.rstrip("\r\n").split("\t")
-    if len(fields) == 5 and fields[1].startswith("/r/"): return fields[1].removeprefix("/r/"), _english(fields[2]), _english(fields[3])
-    if len(fields) == 3 and all(fields): return fields[0], *(f.strip().lower().replace("_", " ") for f in fields[1:])
-    raise ValueError(f"{where}: wanted relation, head and tail with tabs between, or the five columns of ConceptNet's dump; {line[:80]!r} came.")
+    if len(fields) == 5 and fields[1].startswith("/r/"):
+        return fields[1].removeprefix("/r/"), _english(fields[2]), _english(fields[3])
+    if len(fields) == 3 and all(fields):
+        return fields[0], *(f.strip().lower().replace("_", " ") for f in fields[1:])
+    raise ValueError(
+        f"{where}: wanted relation, head and tail with tabs between, or the five columns of ConceptNet's dump; {line[:80]!r} came."
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #9d689b2c
 def _read_triples(path):
     "The pairs of related words in the text file `path`"
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
-            if not line.strip(): continue
+            if not line.strip():
+                continue
             relation, head, tail = _triple(line, f"{path.name}, line {number}")
-            if head and tail and not relation.startswith("Not"): yield head, tail
+            if head and tail and not relation.startswith("Not"):
+                yield head, tail
 
 # %% ../nbs/api/33_coherence.ipynb #943ed86d
 def _from_file(path):
     "The graph in the file `path`"
-    if not path.exists(): raise FileNotFoundError(f"No file {path}. load_graph takes 'wordnet', 'conceptnet', or the path of a graph's file.")
-    if path.suffix != ".npz": return graph_from_edges(_read_triples(path), name=path.name.split(".")[0])
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No file {path}. load_graph takes 'wordnet', 'conceptnet', or the path of a graph's file."
+        )
+    if path.suffix != ".npz":
+        return graph_from_edges(_read_triples(path), name=path.name.split(".")[0])
     try:
-        with np.load(path) as f: name, text, indptr, indices, parts = *(f[k] for k in ("name", "concepts", "indptr", "indices")), f.get("parts")
-    except (KeyError, ValueError, OSError) as e: raise ValueError(f"{path} is not a graph that save_graph wrote, or is broken: {e}") from None
+        with np.load(path) as f:
+            name, text, indptr, indices, parts = (
+                *(f[k] for k in ("name", "concepts", "indptr", "indices")),
+                f.get("parts"),
+            )
+    except (KeyError, ValueError, OSError) as e:
+        raise ValueError(
+            f"{path} is not a graph that save_graph wrote, or is broken: {e}"
+        ) from None
     concepts = tuple(text.tobytes().decode().split("\n"))
-    return KnowledgeGraph(str(name), concepts, _symmetric(np.repeat(np.arange(len(concepts)), np.diff(indptr)), indices, len(concepts)), parts)
+    return KnowledgeGraph(
+        str(name),
+        concepts,
+        _symmetric(np.repeat(np.arange(len(concepts)), np.diff(indptr)), indices, len(concepts)),
+        parts,
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #79b587af
-_CONCEPTNET = "https://s3.amazonaws.com/conceptnet/downloads/2019/edges/conceptnet-assertions-5.7.0.csv.gz"
+_CONCEPTNET = (
+    "https://s3.amazonaws.com/conceptnet/downloads/2019/edges/conceptnet-assertions-5.7.0.csv.gz"
+)
 
 # %% ../nbs/api/33_coherence.ipynb #5684a466
 def _fetch_rest(url, part, progress):
     "Append to the file `part` what it lacks of `url`; whether it is complete then"
     have = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try: reply = urlopen(request, timeout=60)
+    try:
+        reply = urlopen(request, timeout=60)
     except HTTPError as e:
-        if e.code != 416: raise
+        if e.code != 416:
+            raise
         part.unlink()  # longer than the file itself: begin again
         return False
     with reply:
         have = have if reply.status == 206 else 0  # else the server sends all of it
         total = have + int(reply.headers["Content-Length"])
-        with open(part, "ab" if have else "wb") as file, tqdm(total=total, initial=have, unit="B", unit_scale=True, leave=False,
-                                                              desc=part.stem, disable=not progress) as bar:
-            while chunk := reply.read(2**16): bar.update(file.write(chunk))
+        with (
+            open(part, "ab" if have else "wb") as file,
+            tqdm(
+                total=total,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                desc=part.stem,
+                disable=not progress,
+            ) as bar,
+        ):
+            while chunk := reply.read(2**16):
+                bar.update(file.write(chunk))
     return part.stat().st_size == total
 
 # %% ../nbs/api/33_coherence.ipynb #2c3c04a7
-def _download(url, path, attempts=8, wait=1., progress=True):
+def _download(url, path, attempts=8, wait=1.0, progress=True):
     "Fetch `url` into the file `path`, going on where an earlier attempt stopped"
     path.parent.mkdir(parents=True, exist_ok=True)
     part, why = path.with_name(path.name + ".part"), "the connection was cut"
     for attempt in range(attempts):
         try:
-            if _fetch_rest(url, part, progress): return os.replace(part, path)
-        except HTTPError as e: raise OSError(f"{url} cannot be had: {e}. Download it by hand and use load_graph(path).") from None
-        except (OSError, HTTPException) as e: why = e
+            if _fetch_rest(url, part, progress):
+                return os.replace(part, path)
+        except HTTPError as e:
+            raise OSError(
+                f"{url} cannot be had: {e}. Download it by hand and use load_graph(path)."
+            ) from None
+        except (OSError, HTTPException) as e:
+            why = e
         time.sleep(min(wait * 2**attempt, 30))
     have = part.stat().st_size if part.exists() else 0
-    raise OSError(f"{url} did not arrive ({why}); {have/1e6:.1f} MB are kept in {part.parent}, and the next call goes on from there. "
-                  "Without a network, download it elsewhere and use load_graph(path).")
+    raise OSError(
+        f"{url} did not arrive ({why}); {have / 1e6:.1f} MB are kept in {part.parent}, and the next call goes on from there. "
+        "Without a network, download it elsewhere and use load_graph(path)."
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #83bf366e
 def _conceptnet(progress=True):
     "ConceptNet's English graph, from the cache or else from the network"
     from huggingface_hub.utils import WeakFileLock
-    dump = cache_folder()/_CONCEPTNET.rsplit("/", 1)[1]
+
+    dump = cache_folder() / _CONCEPTNET.rsplit("/", 1)[1]
     cached = dump.with_name("conceptnet-5.7.0-en.npz")
-    if cached.exists(): return _from_file(cached)
+    if cached.exists():
+        return _from_file(cached)
     dump.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(dump.with_suffix(".lock")):  # two processes would write one beginning
-        if cached.exists(): return _from_file(cached)
-        if not dump.exists(): _download(_CONCEPTNET, dump, progress=progress)
-        try: graph = graph_from_edges(_read_triples(dump), name="ConceptNet 5.7.0")
+        if cached.exists():
+            return _from_file(cached)
+        if not dump.exists():
+            _download(_CONCEPTNET, dump, progress=progress)
+        try:
+            graph = graph_from_edges(_read_triples(dump), name="ConceptNet 5.7.0")
         except (EOFError, ValueError, OSError) as e:
             dump.unlink(missing_ok=True)
-            raise OSError(f"The downloaded dump was broken ({e}) and has been removed: "
-                          "call again to fetch it anew.") from None
+            raise OSError(
+                f"The downloaded dump was broken ({e}) and has been removed: "
+                "call again to fetch it anew."
+            ) from None
         save_graph(graph, cached)
         dump.unlink()
     return graph
 
 # %% ../nbs/api/33_coherence.ipynb #2e510f8b
 @lru_cache(maxsize=1)
-def _wordnet(): return _from_file(files("embgeom")/"graphs"/"wordnet.npz")
+def _wordnet():
+    return _from_file(files("embgeom") / "graphs" / "wordnet.npz")
 
 
 def load_graph(
-    source="wordnet", # "wordnet" (in the package), "conceptnet" (downloaded once, 500 MB), or the path of a graph's file
-    progress=True, # whether to show a bar for a download
-) -> KnowledgeGraph: # undirected
+    source="wordnet",  # "wordnet" (in the package), "conceptnet" (downloaded once, 500 MB), or the path of a graph's file
+    progress=True,  # whether to show a bar for a download
+) -> KnowledgeGraph:  # undirected
     "The knowledge graph `source`: .npz, triples, or ConceptNet's dump of assertions, packed or not"
-    if source is None or source == "wordnet": return _wordnet()
-    if isinstance(source, KnowledgeGraph): return source
+    if source is None or source == "wordnet":
+        return _wordnet()
+    if isinstance(source, KnowledgeGraph):
+        return source
     return _conceptnet(progress) if source == "conceptnet" else _from_file(Path(source))
 
 # %% ../nbs/api/33_coherence.ipynb #9a091244
@@ -341,10 +452,13 @@ def _like_rank(ids, rows, k, window, random_state):
     "For each of `rows`, `k` others drawn from the `window` rows that are nearest to it in the rank of `ids`"
     order, n = np.argsort(ids, kind="stable"), len(ids)
     rank = np.argsort(order)
-    window = int(np.clip(window or max(20*k, n//20), k, n - 1))
-    seed, out = np.random.SeedSequence(random_state).entropy, np.empty((len(rows), k), dtype=np.intp)
+    window = int(np.clip(window or max(20 * k, n // 20), k, n - 1))
+    seed, out = (
+        np.random.SeedSequence(random_state).entropy,
+        np.empty((len(rows), k), dtype=np.intp),
+    )
     for i, row in enumerate(rows):
-        first = int(np.clip(rank[row] - window//2, 0, n - 1 - window))
+        first = int(np.clip(rank[row] - window // 2, 0, n - 1 - window))
         drawn = np.random.default_rng([seed, int(row)]).choice(window, k, replace=False)
         out[i] = order[first + drawn + (first + drawn >= rank[row])]  # steps over the token itself
     return out
@@ -352,56 +466,73 @@ def _like_rank(ids, rows, k, window, random_state):
 # %% ../nbs/api/33_coherence.ipynb #ae7d94fb
 _READING = "low = coherent"
 
+
 @dataclass(frozen=True, repr=False)
 class Coherence(Result):
     "How far a token's nearest neighbors are from it in a knowledge graph, low = coherent, with the same for random neighbors"
-    reading: str # how to read the numbers
-    graph: str # name of the graph
-    mean: float # mean score of the tokens that have one: low = coherent
-    stderr: float # its standard error, tokens taken as independent draws
-    random_mean: float # the same with random neighbors of like id rank
-    difference: float # mean of score less random score, over tokens that have both: below 0 = more coherent than chance
-    difference_stderr: float # its standard error
-    known: float # share of the tokens that the graph knows
-    coverage: float # share of the known tokens' neighbors that were counted
-    random_coverage: float # the same for random neighbors
-    variants_share: float # share of the known tokens' neighbors that are the same word
-    k: int # neighbors of each token
-    n_tokens: int # tokens with a score
-    tokens: tuple # keys of the m tokens asked for
-    vocabulary: tuple # keys of all tokens of the space
-    concepts: np.ndarray # the word or words each token stands for, None where the graph knows none (m,)
-    values: np.ndarray # each token's score, low = coherent; NaN where there is none (m,)
-    used: np.ndarray # how many of its neighbors were counted (m,)
-    unknown: np.ndarray # how many the graph does not know (m,)
-    unreachable: np.ndarray # how many no path leads to (m,)
-    variants: np.ndarray # how many are the same word (m,)
-    random: np.ndarray # the score with random neighbors (m,)
-    random_used: np.ndarray # how many of those were counted (m,)
-    neighbors: np.ndarray # row numbers of the neighbors, nearest first; -1 for tokens the graph does not know (m, k)
 
-    def numbers(self): return {k: v for k, v in super().numbers().items() if k != "vocabulary"}
+    reading: str  # how to read the numbers
+    graph: str  # name of the graph
+    mean: float  # mean score of the tokens that have one: low = coherent
+    stderr: float  # its standard error, tokens taken as independent draws
+    random_mean: float  # the same with random neighbors of like id rank
+    difference: float  # mean of score less random score, over tokens that have both: below 0 = more coherent than chance
+    difference_stderr: float  # its standard error
+    known: float  # share of the tokens that the graph knows
+    coverage: float  # share of the known tokens' neighbors that were counted
+    random_coverage: float  # the same for random neighbors
+    variants_share: float  # share of the known tokens' neighbors that are the same word
+    k: int  # neighbors of each token
+    n_tokens: int  # tokens with a score
+    tokens: tuple  # keys of the m tokens asked for
+    vocabulary: tuple  # keys of all tokens of the space
+    concepts: (
+        np.ndarray
+    )  # the word or words each token stands for, None where the graph knows none (m,)
+    values: np.ndarray  # each token's score, low = coherent; NaN where there is none (m,)
+    used: np.ndarray  # how many of its neighbors were counted (m,)
+    unknown: np.ndarray  # how many the graph does not know (m,)
+    unreachable: np.ndarray  # how many no path leads to (m,)
+    variants: np.ndarray  # how many are the same word (m,)
+    random: np.ndarray  # the score with random neighbors (m,)
+    random_used: np.ndarray  # how many of those were counted (m,)
+    neighbors: (
+        np.ndarray
+    )  # row numbers of the neighbors, nearest first; -1 for tokens the graph does not know (m, k)
 
-    def chart(self): # -> altair chart
+    def numbers(self):
+        return {k: v for k, v in super().numbers().items() if k != "vocabulary"}
+
+    def chart(self):  # -> altair chart
         "The distribution of the scores (low = coherent), and of those of random neighbors"
         lists = {"nearest neighbors": self.values, "random neighbors": self.random}
         lists = {name: v[np.isfinite(v)] for name, v in lists.items() if np.isfinite(v).any()}
         title = f"Steps in {self.graph} from a token to its {self.k} neighbors (low = coherent)"
-        return overlaid_chart(lists, "mean steps to the neighbors", title, neutral=("random neighbors",))
+        return overlaid_chart(
+            lists, "mean steps to the neighbors", title, neutral=("random neighbors",)
+        )
 
 # %% ../nbs/api/33_coherence.ipynb #34519101
 def _scores(lengths, variants):
     "Mean of the counted `lengths` (m, k), NaN where none is, and how many were counted"
     counted = np.isfinite(lengths) & (variants | (lengths > 0))
     used = counted.sum(1)
-    return np.divide(np.where(counted, lengths, 0).sum(1), used, out=np.full(len(lengths), np.nan), where=used > 0), used
+    return np.divide(
+        np.where(counted, lengths, 0).sum(1),
+        used,
+        out=np.full(len(lengths), np.nan),
+        where=used > 0,
+    ), used
 
 # %% ../nbs/api/33_coherence.ipynb #5c384d00
 def _mean(values):
     "Mean of the `values` that there are, and its standard error; NaN where there are too few"
     values = values[np.isfinite(values)]
-    if not len(values): return np.nan, np.nan
-    return float(values.mean()), float(values.std(ddof=1)/len(values)**.5) if len(values) > 1 else np.nan
+    if not len(values):
+        return np.nan, np.nan
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(
+        values
+    ) > 1 else np.nan
 
 # %% ../nbs/api/33_coherence.ipynb #d8d08455
 def _spread_out(m, where, values, fill):
@@ -420,13 +551,34 @@ def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
     "The result: path lengths `near` and `far` (known tokens, k) put in the places `where` of the tokens `rows`"
     (near_scores, used), (far_scores, far_used) = _scores(near, variants), _scores(far, variants)
     put = lambda values, fill=0: _spread_out(len(rows), where, values, fill)
-    counts = [(~np.isfinite(near) & ~np.isinf(near)).sum(1), np.isinf(near).sum(1), (near == 0).sum(1)]
+    counts = [
+        (~np.isfinite(near) & ~np.isinf(near)).sum(1),
+        np.isinf(near).sum(1),
+        (near == 0).sum(1),
+    ]
     words = np.array([_names(graph, row) or None for row in concepts], dtype=object)
     return Coherence(
-        _READING, graph.name, *_mean(near_scores), _mean(far_scores)[0], *_mean(near_scores - far_scores), len(where)/len(rows),
-        used.sum()/near.size, far_used.sum()/far.size, counts[2].sum()/near.size, near.shape[1], int(np.isfinite(near_scores).sum()),
-        tuple(space.tokens[r] for r in rows), space.tokens, words, put(near_scores, np.nan), put(used), *map(put, counts),
-        put(far_scores, np.nan), put(far_used), put(found, -1))
+        _READING,
+        graph.name,
+        *_mean(near_scores),
+        _mean(far_scores)[0],
+        *_mean(near_scores - far_scores),
+        len(where) / len(rows),
+        used.sum() / near.size,
+        far_used.sum() / far.size,
+        counts[2].sum() / near.size,
+        near.shape[1],
+        int(np.isfinite(near_scores).sum()),
+        tuple(space.tokens[r] for r in rows),
+        space.tokens,
+        words,
+        put(near_scores, np.nan),
+        put(used),
+        *map(put, counts),
+        put(far_scores, np.nan),
+        put(far_used),
+        put(found, -1),
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #d3c5fac5
 class TooFewKnown(ValueError):
@@ -434,128 +586,195 @@ class TooFewKnown(ValueError):
 
 # %% ../nbs/api/33_coherence.ipynb #f034f70d
 def semantic_coherence(
-    space:EmbeddingSpace, # the vectors
-    k:int=10, # neighbors of each token
+    space: EmbeddingSpace,  # the vectors
+    k: int = 10,  # neighbors of each token
     *,
-    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    tokens=None, # which tokens (keys, texts or row numbers); all where None
-    graph=None, # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
-    variants:bool=True, # whether neighbors that are the same word count, with distance 0
-    min_letters:int=3, # tokens with fewer letters are not looked for in the graph
-    whole_words:bool=False, # whether only tokens that begin with a space are looked for in it
-    window:int|None=None, # random neighbors come from so many tokens of like id rank; 5% of all, at least 20 k, where None
-    batch_size:int|None=None, # tokens at a time in the neighbor search
-    device=None, # where the neighbors are searched
-    random_state:int=0, # seed of the random neighbors
-    progress:bool=True, # whether to show a bar
-) -> Coherence: # low = coherent
+    metric: str = "cosine",  # what chooses the neighbors: "cosine" or "euclidean"
+    tokens=None,  # which tokens (keys, texts or row numbers); all where None
+    graph=None,  # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
+    variants: bool = True,  # whether neighbors that are the same word count, with distance 0
+    min_letters: int = 3,  # tokens with fewer letters are not looked for in the graph
+    whole_words: bool = False,  # whether only tokens that begin with a space are looked for in it
+    window: int
+    | None = None,  # random neighbors come from so many tokens of like id rank; 5% of all, at least 20 k, where None
+    batch_size: int | None = None,  # tokens at a time in the neighbor search
+    device=None,  # where the neighbors are searched
+    random_state: int = 0,  # seed of the random neighbors
+    progress: bool = True,  # whether to show a bar
+) -> Coherence:  # low = coherent
     "Mean distance in a knowledge graph from each token to its `k` nearest neighbors (arXiv 2503.21073): low = coherent"
     graph = load_graph(graph)
     rows = chosen_rows(space, tokens)
-    if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
+    if not len(rows):
+        raise ValueError("No tokens were asked for; leave `tokens` out for all.")
     concepts = find_concepts(graph, space.tokens, min_letters, whole_words)
     where = np.flatnonzero((concepts[rows] >= 0).any(1))
     if not len(where):
-        raise TooFewKnown(f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens: "
-                          f"{', '.join(token_label(space.tokens[r]) for r in rows[:5])}, ...")
+        raise TooFewKnown(
+            f"{graph.name or 'The graph'} knows none of the {len(rows):,} tokens: "
+            f"{', '.join(token_label(space.tokens[r]) for r in rows[:5])}, ..."
+        )
     known = rows[where]
-    found = nearest_neighbors(space.matrix, k, known, metric=metric, batch_size=batch_size, device=device, progress=progress)[1]
+    found = nearest_neighbors(
+        space.matrix,
+        k,
+        known,
+        metric=metric,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )[1]
     both = np.concatenate([found, _like_rank(space.ids, known, k, window, random_state)], 1)
-    near, far = np.split(_nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1)
+    near, far = np.split(
+        _nearest_lengths(graph, concepts[known], concepts[both], progress), 2, axis=1
+    )
     return _coherence(space, graph, rows, concepts[rows], where, found, near, far, variants)
 
 # %% ../nbs/api/33_coherence.ipynb #50aa39ec
 def coherence_neighbors(
-    space:EmbeddingSpace, # the vectors
-    token, # key, text or row number
-    k:int=10, # neighbors
+    space: EmbeddingSpace,  # the vectors
+    token,  # key, text or row number
+    k: int = 10,  # neighbors
     *,
-    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    graph=None, # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
-    min_letters:int=3, # tokens with fewer letters are not looked for in the graph
-    whole_words:bool=False, # whether only tokens that begin with a space are looked for in it
-) -> pd.DataFrame: # token, label, concept, steps (NaN: unknown, inf: no path), path
+    metric: str = "cosine",  # what chooses the neighbors: "cosine" or "euclidean"
+    graph=None,  # a `KnowledgeGraph`, or what `load_graph` takes; WordNet where None
+    min_letters: int = 3,  # tokens with fewer letters are not looked for in the graph
+    whole_words: bool = False,  # whether only tokens that begin with a space are looked for in it
+) -> pd.DataFrame:  # token, label, concept, steps (NaN: unknown, inf: no path), path
     "The `k` nearest neighbors of `token` and how each is related to it in the knowledge graph"
     graph, row = load_graph(graph), space.rows(token)[0]
     found = nearest_neighbors(space.matrix, k, [row], metric=metric)[1][0]
-    own, *others = find_concepts(graph, [space.tokens[i] for i in (row, *found)], min_letters, whole_words)
+    own, *others = find_concepts(
+        graph, [space.tokens[i] for i in (row, *found)], min_letters, whole_words
+    )
     ways = [_shortest(graph, own, other) for other in others]
-    return pd.DataFrame({"token": [space.tokens[i] for i in found], "label": [token_label(space.tokens[i]) for i in found],
-                         "concept": [_names(graph, other) or None for other in others],
-                         "steps": _nearest_lengths(graph, own[None], np.array(others)[None])[0], "path": [" - ".join(w) for w in ways]})
+    return pd.DataFrame(
+        {
+            "token": [space.tokens[i] for i in found],
+            "label": [token_label(space.tokens[i]) for i in found],
+            "concept": [_names(graph, other) or None for other in others],
+            "steps": _nearest_lengths(graph, own[None], np.array(others)[None])[0],
+            "path": [" - ".join(w) for w in ways],
+        }
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #3f0412f8
 @dataclass(frozen=True, repr=False)
 class DimensionCoherence(Result):
     "Correlation, over tokens, of intrinsic dimension with coherence score (low = coherent): positive if low dimensions go with coherent neighbors"
-    reading: str # how to read the sign
-    graph: str # name of the graph
-    pearson: float # correlation of dimension and score
-    stderr: float # its jackknife standard error
-    interval: tuple # 95%: 1.96 standard errors either side
-    null_std: float # standard deviation under random matching, whose mean is 0
-    spearman: float # correlation of the ranks
-    pearson_random: float # correlation of the dimension with the score of random neighbors
-    pearson_partial: float # correlation of dimension and score, the score of random neighbors held fixed
-    n_tokens: int # tokens with both numbers
-    dimensions: np.ndarray # the dimension of each of them (n_tokens,)
-    scores: np.ndarray # and its score (n_tokens,)
 
-    def chart(self): # -> altair chart
+    reading: str  # how to read the sign
+    graph: str  # name of the graph
+    pearson: float  # correlation of dimension and score
+    stderr: float  # its jackknife standard error
+    interval: tuple  # 95%: 1.96 standard errors either side
+    null_std: float  # standard deviation under random matching, whose mean is 0
+    spearman: float  # correlation of the ranks
+    pearson_random: float  # correlation of the dimension with the score of random neighbors
+    pearson_partial: (
+        float  # correlation of dimension and score, the score of random neighbors held fixed
+    )
+    n_tokens: int  # tokens with both numbers
+    dimensions: np.ndarray  # the dimension of each of them (n_tokens,)
+    scores: np.ndarray  # and its score (n_tokens,)
+
+    def chart(self):  # -> altair chart
         "How often each dimension and score occur together"
-        title = f"Dimension and steps in {self.graph} (low = coherent): correlation {self.pearson:.2f}"
-        return density_chart(self.dimensions, self.scores, "intrinsic dimension", "mean steps to the neighbors (low = coherent)", title, bins=30, counts="tokens")
+        title = (
+            f"Dimension and steps in {self.graph} (low = coherent): correlation {self.pearson:.2f}"
+        )
+        return density_chart(
+            self.dimensions,
+            self.scores,
+            "intrinsic dimension",
+            "mean steps to the neighbors (low = coherent)",
+            title,
+            bins=30,
+            counts="tokens",
+        )
 
 # %% ../nbs/api/33_coherence.ipynb #7922edbb
 def _dimensions(dimension, coherence):
     "`dimension` as an array with a number for each token of `coherence`"
     values = np.asarray(getattr(dimension, "values", dimension), dtype=float)
     if values.shape != coherence.values.shape:
-        raise ValueError(f"One dimension for each of the {len(coherence.values):,} tokens of the coherence result is wanted; shape {values.shape} came. "
-                         "Give the same `tokens` to both analyses.")
+        raise ValueError(
+            f"One dimension for each of the {len(coherence.values):,} tokens of the coherence result is wanted; shape {values.shape} came. "
+            "Give the same `tokens` to both analyses."
+        )
     return values
 
 # %% ../nbs/api/33_coherence.ipynb #eaac9d86
 def _control(x, y, z):
     "Correlation of `x` and `z`, and of `x` and `y` with `z` held fixed; NaN where it cannot be told"
     have = np.isfinite(z)
-    if have.sum() < 4 or not np.ptp(z[have]): return np.nan, np.nan
+    if have.sum() < 4 or not np.ptp(z[have]):
+        return np.nan, np.nan
     xy, xz, yz = np.corrcoef([x[have], y[have], z[have]])[[0, 0, 1], [1, 2, 2]]
-    rest = (1 - xz**2)*(1 - yz**2)
-    return float(xz), float((xy - xz*yz)/rest**.5) if rest > 1e-12 else np.nan
+    rest = (1 - xz**2) * (1 - yz**2)
+    return float(xz), float((xy - xz * yz) / rest**0.5) if rest > 1e-12 else np.nan
 
 # %% ../nbs/api/33_coherence.ipynb #6a2c3a7c
 def dimension_coherence(
-    dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
-    coherence:Coherence, # from `semantic_coherence`, of the same tokens
-) -> DimensionCoherence: # positive if low dimensions go with coherent neighbors
+    dimension,  # intrinsic dimension of each token (m,): an array, or a result with `.values`
+    coherence: Coherence,  # from `semantic_coherence`, of the same tokens
+) -> DimensionCoherence:  # positive if low dimensions go with coherent neighbors
     "Correlation of intrinsic dimension and coherence score (low = coherent), with interval, null, and a control"
     x, y = _dimensions(dimension, coherence), coherence.values
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() < 4:
-        raise TooFewKnown(f"A correlation needs at least 4 tokens with both numbers; {both.sum()} have them.")
+        raise TooFewKnown(
+            f"A correlation needs at least 4 tokens with both numbers; {both.sum()} have them."
+        )
     x, y, z = x[both], y[both], coherence.random[both]
     for name, v in (("dimension", x), ("coherence score", y)):
-        if np.ptp(v) == 0: raise ValueError(f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it.")
+        if np.ptp(v) == 0:
+            raise ValueError(
+                f"The {name} is the same for all {len(v)} tokens, so nothing can correlate with it."
+            )
     r, se = pearson(x, y)
-    return DimensionCoherence("positive = low dimensions go with coherent neighbors (low score = coherent)", coherence.graph, r, se,
-                              (r - 1.96*se, r + 1.96*se), (len(x) - 1)**-.5, float(spearmanr(x, y).statistic), *_control(x, y, z), len(x), x, y)
+    return DimensionCoherence(
+        "positive = low dimensions go with coherent neighbors (low score = coherent)",
+        coherence.graph,
+        r,
+        se,
+        (r - 1.96 * se, r + 1.96 * se),
+        (len(x) - 1) ** -0.5,
+        float(spearmanr(x, y).statistic),
+        *_control(x, y, z),
+        len(x),
+        x,
+        y,
+    )
 
 # %% ../nbs/api/33_coherence.ipynb #655317fb
 def dimension_tails(
-    dimension, # intrinsic dimension of each token (m,): an array, or a result with `.values`
-    coherence:Coherence, # from `semantic_coherence`, of the same tokens
-    n=10, # tokens in each tail
-    shown=5, # neighbors to show of each
-) -> pd.DataFrame: # 2n rows, from the lowest dimension to the highest
+    dimension,  # intrinsic dimension of each token (m,): an array, or a result with `.values`
+    coherence: Coherence,  # from `semantic_coherence`, of the same tokens
+    n=10,  # tokens in each tail
+    shown=5,  # neighbors to show of each
+) -> pd.DataFrame:  # 2n rows, from the lowest dimension to the highest
     "The `n` tokens of lowest and of highest `dimension` that have a coherence score (low = coherent), with their nearest neighbors"
     x = _dimensions(dimension, coherence)
     order = np.flatnonzero(np.isfinite(x) & np.isfinite(coherence.values))
     order = order[np.argsort(x[order], kind="stable")]
-    n = min(n, len(order)//2)
-    if n < 1: raise ValueError(f"Two tails need at least 2 tokens with both numbers, and n = 1 or more; {len(order)} tokens have them.")
+    n = min(n, len(order) // 2)
+    if n < 1:
+        raise ValueError(
+            f"Two tails need at least 2 tokens with both numbers, and n = 1 or more; {len(order)} tokens have them."
+        )
     rows = np.concatenate([order[:n], order[-n:]])
-    labels = [", ".join(token_label(coherence.vocabulary[j]) for j in coherence.neighbors[r, :shown]) for r in rows]
-    return pd.DataFrame({"tail": ["low dimension"]*n + ["high dimension"]*n, "token": [token_label(coherence.tokens[r]) for r in rows],
-                         "dimension": x[rows], "score (low = coherent)": coherence.values[rows], "random neighbors": coherence.random[rows],
-                         "neighbors": labels})
+    labels = [
+        ", ".join(token_label(coherence.vocabulary[j]) for j in coherence.neighbors[r, :shown])
+        for r in rows
+    ]
+    return pd.DataFrame(
+        {
+            "tail": ["low dimension"] * n + ["high dimension"] * n,
+            "token": [token_label(coherence.tokens[r]) for r in rows],
+            "dimension": x[rows],
+            "score (low = coherent)": coherence.values[rows],
+            "random neighbors": coherence.random[rows],
+            "neighbors": labels,
+        }
+    )

@@ -22,64 +22,86 @@ from ._pages import check_out, write_page
 from .plots import density_chart, distribution_chart, escaped, matrix_chart, overlaid_chart
 from .pocket import NAMES, path
 from .results import Result
-from .similarity import SimilarityMatrix, common_tokens, global_similarity, sample_cosines, similarity_matrix, token_similarity
+from embgeom.similarity import (
+    SimilarityMatrix,
+    common_tokens,
+    global_similarity,
+    sample_cosines,
+    similarity_matrix,
+    token_similarity,
+)
 from .spaces import EmbeddingSpace, SpacePair, token_label
 from .vocab import GROUPS, by_group, token_groups
 
 # %% ../nbs/api/50_comparison.ipynb #8b9b2a32
 def as_space(
-    model, # an EmbeddingSpace, the name of a bundled model, a folder, a hub id, or a loaded transformers model
-    role="input", # "input" (token embeddings) or "output" (unembeddings)
-) -> EmbeddingSpace: # its space, named as a table would name it
+    model,  # an EmbeddingSpace, the name of a bundled model, a folder, a hub id, or a loaded transformers model
+    role="input",  # "input" (token embeddings) or "output" (unembeddings)
+) -> EmbeddingSpace:  # its space, named as a table would name it
     "The embedding space of `model`, whatever way it is given"
-    if isinstance(model, EmbeddingSpace): return model
-    if isinstance(model, str) and model in NAMES and not Path(model).exists(): return load_space(path(model), role, name=model)
+    if isinstance(model, EmbeddingSpace):
+        return model
+    if isinstance(model, str) and model in NAMES and not Path(model).exists():
+        return load_space(path(model), role, name=model)
     return load_space(model, role)
 
 # %% ../nbs/api/50_comparison.ipynb #9b4fb36a
 @dataclass(frozen=True, eq=False)
 class LocalGeometry:
     "What was found around single tokens: for each space, and for each two"
-    rows: np.ndarray # row numbers of the tokens looked at (m,)
-    lle: tuple # LLESimilarity of each two spaces
-    sensitivity: tuple # LLESensitivity of each two spaces
-    dimension: tuple # IntrinsicDimension of each space
-    dimensions: tuple # DimensionSimilarity of each two spaces
-    coherence: tuple # Coherence of each space; None where WordNet knows too few of the tokens
-    link: tuple # DimensionCoherence of each space; None likewise
+
+    rows: np.ndarray  # row numbers of the tokens looked at (m,)
+    lle: tuple  # LLESimilarity of each two spaces
+    sensitivity: tuple  # LLESensitivity of each two spaces
+    dimension: tuple  # IntrinsicDimension of each space
+    dimensions: tuple  # DimensionSimilarity of each two spaces
+    coherence: tuple  # Coherence of each space; None where WordNet knows too few of the tokens
+    link: tuple  # DimensionCoherence of each space; None likewise
 
 # %% ../nbs/api/50_comparison.ipynb #ad7ade23
 def _or_none(analysis, *args, **kwargs):
     "What `analysis` gives, or None where the knowledge graph knows too few of the tokens"
-    try: return analysis(*args, **kwargs)
-    except TooFewKnown: return None
+    try:
+        return analysis(*args, **kwargs)
+    except TooFewKnown:
+        return None
 
 # %% ../nbs/api/50_comparison.ipynb #df52676b
 def local_geometry(
-    spaces, # EmbeddingSpaces with the same tokens
-    k:int|None=None, # neighbors for the intrinsic dimension; a tenth of the tokens, at most 1,200, where None
+    spaces,  # EmbeddingSpaces with the same tokens
+    k: int
+    | None = None,  # neighbors for the intrinsic dimension; a tenth of the tokens, at most 1,200, where None
     *,
-    sample:int|None=400, # how many tokens to look at, drawn at random; all where None
-    device=None, # where the products are computed
-    random_state:int=0, # seed of the sample
-    progress:bool=True, # whether to show a bar
-) -> LocalGeometry: # results for each space and each two
+    sample: int | None = 400,  # how many tokens to look at, drawn at random; all where None
+    device=None,  # where the products are computed
+    random_state: int = 0,  # seed of the sample
+    progress: bool = True,  # whether to show a bar
+) -> LocalGeometry:  # results for each space and each two
     "LLE similarity with its sensitivity, intrinsic dimension and semantic coherence of `spaces`, on the same sample of tokens"
     n = len(spaces[0])
     rows = np.arange(n)
-    if sample is not None: rows = np.sort(np.random.default_rng(random_state).choice(n, min(sample, n), replace=False))
-    if len(rows) < 10: raise ValueError(f"Local geometry needs a sample of at least 10 tokens; {len(rows)} came.")
-    k = k or max(2, min(1200, n//10))
+    if sample is not None:
+        rows = np.sort(np.random.default_rng(random_state).choice(n, min(sample, n), replace=False))
+    if len(rows) < 10:
+        raise ValueError(f"Local geometry needs a sample of at least 10 tokens; {len(rows)} came.")
+    k = k or max(2, min(1200, n // 10))
     pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
     common = dict(tokens=rows, device=device, progress=False)
     near = dict(k=min(10, n - 1), **common)
-    with tqdm(total=2*(len(pairs) + len(spaces)), desc="local geometry", leave=False, disable=not progress) as bar:
+    with tqdm(
+        total=2 * (len(pairs) + len(spaces)),
+        desc="local geometry",
+        leave=False,
+        disable=not progress,
+    ) as bar:
+
         def each(call, many):
             done = []
             for x in many:
                 done.append(call(x))
                 bar.update()
             return tuple(done)
+
         dimension = each(lambda s: intrinsic_dimension(s, k, **common), spaces)
         lle = each(lambda p: lle_similarity(p, **near), pairs)
         sensitivity = each(lambda p: lle_sensitivity(p, **near), pairs)
@@ -92,65 +114,90 @@ def local_geometry(
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
     "What `compare` found: prints as text, shows as charts, saves as a page"
-    spaces: tuple # the EmbeddingSpaces, cut to their common tokens
-    sizes: tuple # tokens of each before that
-    similarity: SimilarityMatrix # global similarity of every two
-    own: np.ndarray # centered similarity of each token, a row for each two models (pairs, n)
-    local: LocalGeometry | None # LLE, intrinsic dimension, coherence; None if left out
-    groups: pd.DataFrame | None # global similarity by kind of token, if asked for
+
+    spaces: tuple  # the EmbeddingSpaces, cut to their common tokens
+    sizes: tuple  # tokens of each before that
+    similarity: SimilarityMatrix  # global similarity of every two
+    own: np.ndarray  # centered similarity of each token, a row for each two models (pairs, n)
+    local: LocalGeometry | None  # LLE, intrinsic dimension, coherence; None if left out
+    groups: pd.DataFrame | None  # global similarity by kind of token, if asked for
 
     @property
-    def names(self): return self.similarity.names
+    def names(self):
+        return self.similarity.names
 
     @property
-    def pairs(self): return [SpacePair(a, b) for a, b in combinations(self.spaces, 2)]
+    def pairs(self):
+        return [SpacePair(a, b) for a, b in combinations(self.spaces, 2)]
 
-    def numbers(self): return {"models": self.names, "n_tokens": self.similarity.n_tokens, "n_pairs": self.similarity.results[0].n_pairs}
+    def numbers(self):
+        return {
+            "models": self.names,
+            "n_tokens": self.similarity.n_tokens,
+            "n_pairs": self.similarity.results[0].n_pairs,
+        }
 
-    def to_frame(self) -> pd.DataFrame: # a row for each two models
+    def to_frame(self) -> pd.DataFrame:  # a row for each two models
         "Global and local similarity of every two models"
         frame = self.similarity.to_frame()
-        if self.local is None: return frame
+        if self.local is None:
+            return frame
         lle, ranges, dimensions = self.local.lle, self.local.sensitivity, self.local.dimensions
         return frame.assign(
-            lle=[r.mean for r in lle], lle_stderr=[r.stderr for r in lle], lle_null=[r.null_mean for r in lle],
-            lle_low=[r.low for r in ranges], lle_high=[r.high for r in ranges], dimension_k=[r.k for r in dimensions],
-            dimension_pearson=[r.pearson for r in dimensions], dimension_stderr=[r.stderr for r in dimensions])
+            lle=[r.mean for r in lle],
+            lle_stderr=[r.stderr for r in lle],
+            lle_null=[r.null_mean for r in lle],
+            lle_low=[r.low for r in ranges],
+            lle_high=[r.high for r in ranges],
+            dimension_k=[r.k for r in dimensions],
+            dimension_pearson=[r.pearson for r in dimensions],
+            dimension_stderr=[r.stderr for r in dimensions],
+        )
 
-    def text(self) -> str: # several lines
+    def text(self) -> str:  # several lines
         "The findings as a person would want to read them in a terminal"
         return _text(self)
 
-    def charts(self) -> list: # altair charts
+    def charts(self) -> list:  # altair charts
         "One picture for each finding"
         return _charts(self)
 
-    def save(self,
-        out, # file to write, .html
-    ) -> Path: # the file
+    def save(
+        self,
+        out,  # file to write, .html
+    ) -> Path:  # the file
         "Write one self-contained page with text, tables and charts, which opens without a network"
         return _save_page(self, out)
 
-    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
+    def _repr_html_(self):
+        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/50_comparison.ipynb #019306df
 def compare(
-    *models, # two or more: EmbeddingSpaces, names of bundled models, folders, hub ids, loaded transformers models
-    role:str="input", # "input" (token embeddings) or "output" (unembeddings)
-    sample:int|None=400, # how many tokens the local analyses look at; all where None, 0 leaves them out
-    groups:bool=False, # also split the global similarity by kind of token
-    device=None, # where the products are computed
-    progress:bool=True, # whether to show bars
-) -> Comparison: # prints itself; .charts(), .save("page.html"), .to_frame()
+    *models,  # two or more: EmbeddingSpaces, names of bundled models, folders, hub ids, loaded transformers models
+    role: str = "input",  # "input" (token embeddings) or "output" (unembeddings)
+    sample: int
+    | None = 400,  # how many tokens the local analyses look at; all where None, 0 leaves them out
+    groups: bool = False,  # also split the global similarity by kind of token
+    device=None,  # where the products are computed
+    progress: bool = True,  # whether to show bars
+) -> Comparison:  # prints itself; .charts(), .save("page.html"), .to_frame()
     "How alike the embeddings of `models` are: over every pair of their common tokens, and around single tokens"
-    if len(models) < 2: raise ValueError(f"compare takes two models or more; {len(models)} came.")
-    loaded = [as_space(m, role) for m in tqdm(models, desc="models", leave=False, disable=not progress)]
+    if len(models) < 2:
+        raise ValueError(f"compare takes two models or more; {len(models)} came.")
+    loaded = [
+        as_space(m, role) for m in tqdm(models, desc="models", leave=False, disable=not progress)
+    ]
     spaces = common_tokens(loaded)
     pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
     similarity = similarity_matrix(spaces, device=device, progress=progress)
     bar = tqdm(pairs, desc="token similarity", leave=False, disable=not progress)
     own = np.stack([token_similarity(p, centered=True, device=device) for p in bar])
-    local = None if sample == 0 else local_geometry(spaces, sample=sample, device=device, progress=progress)
+    local = (
+        None
+        if sample == 0
+        else local_geometry(spaces, sample=sample, device=device, progress=progress)
+    )
     split = _groups_frame(pairs) if groups else None
     return Comparison(tuple(spaces), tuple(map(len, loaded)), similarity, own, local, split)
 
@@ -158,8 +205,20 @@ def compare(
 def _groups_frame(pairs):
     "Global similarity of each pair by kind of token"
     frames = [by_group(global_similarity, p) for p in pairs]
-    return pd.concat(frames, ignore_index=True)[["source", "target", "group", "n_tokens", "pearson", "stderr", "pearson_centered",
-                                                 "stderr_centered", "null_std_centered", "note"]].dropna(subset=["pearson"])
+    return pd.concat(frames, ignore_index=True)[
+        [
+            "source",
+            "target",
+            "group",
+            "n_tokens",
+            "pearson",
+            "stderr",
+            "pearson_centered",
+            "stderr_centered",
+            "null_std_centered",
+            "note",
+        ]
+    ].dropna(subset=["pearson"])
 
 # %% ../nbs/api/50_comparison.ipynb #151af3ee
 def _ends_by_name(values, tokens, n=8):
@@ -178,17 +237,28 @@ def _with_stderr(value, stderr):
 def _models_text(found):
     "A line for each model"
     width = max(map(len, found.names))
-    return [f"  {s.name:<{width}}  {n:>9,} tokens x {s.dim:>5,} dimensions{f' ({s.role} matrix)' if s.role else ''}"
-            for s, n in zip(found.spaces, found.sizes)]
+    return [
+        f"  {s.name:<{width}}  {n:>9,} tokens x {s.dim:>5,} dimensions{f' ({s.role} matrix)' if s.role else ''}"
+        for s, n in zip(found.spaces, found.sizes)
+    ]
 
 # %% ../nbs/api/50_comparison.ipynb #9976e89e
 def _similarity_text(found):
     "The correlations as a table, a line for each two models"
     rows = [("", "raw", "centered", "chance (raw, centered)")]
-    rows += [(f"{r.source} & {r.target}", _with_stderr(r.pearson, r.stderr), _with_stderr(r.pearson_centered, r.stderr_centered),
-              f"0 ± {r.null_std:.4f}, 0 ± {r.null_std_centered:.4f}") for r in found.similarity.results]
+    rows += [
+        (
+            f"{r.source} & {r.target}",
+            _with_stderr(r.pearson, r.stderr),
+            _with_stderr(r.pearson_centered, r.stderr_centered),
+            f"0 ± {r.null_std:.4f}, 0 ± {r.null_std_centered:.4f}",
+        )
+        for r in found.similarity.results
+    ]
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows
+    ]
 
 # %% ../nbs/api/50_comparison.ipynb #e0285764
 def _ends_text(found):
@@ -196,14 +266,20 @@ def _ends_text(found):
     lines = []
     for r, own in zip(found.similarity.results, found.own):
         alike, different = _ends_by_name(own, found.spaces[0].tokens)
-        lines += [f"  {r.source} & {r.target}", f"    most alike:       {alike}", f"    most differently: {different}"]
+        lines += [
+            f"  {r.source} & {r.target}",
+            f"    most alike:       {alike}",
+            f"    most differently: {different}",
+        ]
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #94aaf108
 def _groups_text(found):
     "The centered correlation of each two models by kind of token"
-    rows = [f"  {r.source} & {r.target}, {r.group} ({r.n_tokens:,} tokens): {_with_stderr(r.pearson_centered, r.stderr_centered)}"
-            for r in found.groups.itertuples()]
+    rows = [
+        f"  {r.source} & {r.target}, {r.group} ({r.n_tokens:,} tokens): {_with_stderr(r.pearson_centered, r.stderr_centered)}"
+        for r in found.groups.itertuples()
+    ]
     return ["", "By kind of token, among tokens of that kind alone (centered):", *rows]
 
 # %% ../nbs/api/50_comparison.ipynb #4bc0ef4e
@@ -211,56 +287,98 @@ def _mean_by_kind(result):
     "Mean and standard error of the values of `result` for each kind of token that has at least ten"
     kinds = token_groups(result.tokens)
     groups = {kind: result.values[kinds == kind] for kind in GROUPS}
-    return {kind: (v.mean(), v.std(ddof=1)/len(v)**.5, len(v)) for kind, v in groups.items() if len(v) >= 10}
+    return {
+        kind: (v.mean(), v.std(ddof=1) / len(v) ** 0.5, len(v))
+        for kind, v in groups.items()
+        if len(v) >= 10
+    }
 
 # %% ../nbs/api/50_comparison.ipynb #5103428c
 def _lle_text(local):
     "LLE similarity of each two models with its range, and by kind of token"
     first = local.lle[0]
-    lines = [f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest neighbors (1: the same, in the same",
-             f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it goes with other ridges",
-             "(1e-6 to .1) and on rows as they are"]
+    lines = [
+        f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest neighbors (1: the same, in the same",
+        f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it goes with other ridges",
+        "(1e-6 to .1) and on rows as they are",
+    ]
     for r, s in zip(local.lle, local.sensitivity):
-        lines.append(f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to {s.high:.2f}); chance {r.null_mean:.4f}")
+        lines.append(
+            f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to {s.high:.2f}); chance {r.null_mean:.4f}"
+        )
         kinds = _mean_by_kind(r).items()
-        lines.append("    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in kinds))
+        lines.append(
+            "    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in kinds)
+        )
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #077b51db
 def _dimension_text(local):
     "Intrinsic dimension of each model, their correlations, and coherence"
     d = local.dimension[0]
-    lines = [f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a token's k nearest neighbors"]
-    lines += [f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = {r.k:,})" for r in local.dimension]
-    lines += [f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f} (k = {r.k:,})"
-              for r in local.dimensions]
+    lines = [
+        f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a token's k nearest neighbors"
+    ]
+    lines += [
+        f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = {r.k:,})"
+        for r in local.dimension
+    ]
+    lines += [
+        f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f} (k = {r.k:,})"
+        for r in local.dimensions
+    ]
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #023c8693
 def _coherence_text(local):
     "Coherence of each model, and whether it goes with the dimension"
-    lines = ["Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbors (low: they belong together)"]
+    lines = [
+        "Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbors (low: they belong together)"
+    ]
     for d, c, link in zip(local.dimension, local.coherence, local.link):
-        if c is None: lines.append(f"  {d.name}: WordNet knows too few of these tokens"); continue
-        lines.append(f"  {d.name}: {_with_stderr(c.mean, c.stderr)}; random neighbors {c.random_mean:.2f} ({c.n_tokens:,} tokens known)")
-        if link: lines.append(f"    correlation with the dimension: {_with_stderr(link.pearson, link.stderr)}; chance 0 ± {link.null_std:.4f}")
+        if c is None:
+            lines.append(f"  {d.name}: WordNet knows too few of these tokens")
+            continue
+        lines.append(
+            f"  {d.name}: {_with_stderr(c.mean, c.stderr)}; random neighbors {c.random_mean:.2f} ({c.n_tokens:,} tokens known)"
+        )
+        if link:
+            lines.append(
+                f"    correlation with the dimension: {_with_stderr(link.pearson, link.stderr)}; chance 0 ± {link.null_std:.4f}"
+            )
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #9e0fd6df
 def _local_text(local, n):
     "All text of the local geometry"
     which = "all tokens" if len(local.rows) == n else f"a sample of {len(local.rows):,} tokens"
-    return ["", f"Around single tokens, on {which}:", "", *_lle_text(local), "", *_dimension_text(local), "", *_coherence_text(local)]
+    return [
+        "",
+        f"Around single tokens, on {which}:",
+        "",
+        *_lle_text(local),
+        "",
+        *_dimension_text(local),
+        "",
+        *_coherence_text(local),
+    ]
 
 # %% ../nbs/api/50_comparison.ipynb #1d7e1c33
 def _text(found):
     "All the text of a comparison"
     sim = found.similarity
     pairs = sim.results[0].n_pairs
-    lines = [f"How alike are the token embeddings of {len(found.names)} models?", *_models_text(found), "",
-             f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the {sim.n_tokens:,} tokens that all have",
-             "(1: the same geometry, 0: nothing in common; ± one standard error)", *_similarity_text(found), "",
-             "Tokens whose relations to all others are most alike, and least:", *_ends_text(found)]
+    lines = [
+        f"How alike are the token embeddings of {len(found.names)} models?",
+        *_models_text(found),
+        "",
+        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the {sim.n_tokens:,} tokens that all have",
+        "(1: the same geometry, 0: nothing in common; ± one standard error)",
+        *_similarity_text(found),
+        "",
+        "Tokens whose relations to all others are most alike, and least:",
+        *_ends_text(found),
+    ]
     lines += _groups_text(found) if found.groups is not None else []
     lines += _local_text(found.local, sim.n_tokens) if found.local is not None else []
     return "\n".join(lines)
@@ -269,28 +387,61 @@ def _text(found):
 def _matrix_frame(sim):
     "The two matrices of correlations as one long frame"
     kinds = (("raw", sim.pearson), ("centered", sim.pearson_centered))
-    return pd.DataFrame([(a, b, table[i, j], kind) for kind, table in kinds
-                         for i, a in enumerate(sim.names) for j, b in enumerate(sim.names)], columns=["model", "other", "similarity", "kind"])
+    return pd.DataFrame(
+        [
+            (a, b, table[i, j], kind)
+            for kind, table in kinds
+            for i, a in enumerate(sim.names)
+            for j, b in enumerate(sim.names)
+        ],
+        columns=["model", "other", "similarity", "kind"],
+    )
 
 # %% ../nbs/api/50_comparison.ipynb #e9c24550
 def _pair_charts(pair, result, own):
     "The two charts of one pair of models"
     a, b = pair.names
     cosines = sample_cosines(pair, n=700, centered=True).to_frame()
-    density = density_chart(cosines.source, cosines.target, f"cosine in {a}", f"cosine in {b}",
-        f"Cosines of {len(cosines):,} pairs of tokens: correlation {result.pearson_centered:.2f} over all pairs (centered)")
-    spread = distribution_chart(own, [token_label(t) for t in pair.tokens], "similarity", f"Each token's own similarity, {a} & {b} (centered)")
+    density = density_chart(
+        cosines.source,
+        cosines.target,
+        f"cosine in {a}",
+        f"cosine in {b}",
+        f"Cosines of {len(cosines):,} pairs of tokens: correlation {result.pearson_centered:.2f} over all pairs (centered)",
+    )
+    spread = distribution_chart(
+        own,
+        [token_label(t) for t in pair.tokens],
+        "similarity",
+        f"Each token's own similarity, {a} & {b} (centered)",
+    )
     return [density, spread]
 
 # %% ../nbs/api/50_comparison.ipynb #30b5c47a
 def _local_charts(local):
     "Three kinds of charts: LLE by token, dimension by model, dimension against coherence"
-    lle = [distribution_chart(r.values, [token_label(t) for t in r.tokens], "cosine of LLE weights",
-                              f"How alike the neighborhoods of tokens are, {r.source} & {r.target}") for r in local.lle]
+    lle = [
+        distribution_chart(
+            r.values,
+            [token_label(t) for t in r.tokens],
+            "cosine of LLE weights",
+            f"How alike the neighborhoods of tokens are, {r.source} & {r.target}",
+        )
+        for r in local.lle
+    ]
     widths = dimension_chart(*local.dimension)
-    links = [density_chart(*_known(d.values, c.values), "intrinsic dimension", "distance to neighbors in WordNet (low = coherent)",
-                           f"Dimension and coherence in {d.name}: correlation {link.pearson:.2f}", bins=25, counts="tokens")
-             for d, c, link in zip(local.dimension, local.coherence, local.link) if link]
+    links = [
+        density_chart(
+            *_known(d.values, c.values),
+            "intrinsic dimension",
+            "distance to neighbors in WordNet (low = coherent)",
+            f"Dimension and coherence in {d.name}: correlation {link.pearson:.2f}",
+            bins=25,
+            counts="tokens",
+        )
+        for d, c, link in zip(local.dimension, local.coherence, local.link)
+        if link
+    ]
     return [*lle, widths, *links]
 
 # %% ../nbs/api/50_comparison.ipynb #2ed90ee6
@@ -303,24 +454,58 @@ def _known(x, y):
 def _charts(found):
     "One picture for all models, two for each pair, and those of the local geometry"
     sim = found.similarity
-    charts = [matrix_chart(_matrix_frame(sim), "model", "other", "similarity", "Global similarity of every two models", panel="kind", domain=(0, 1))]
-    for pair, result, own in zip(found.pairs, sim.results, found.own): charts += _pair_charts(pair, result, own)
+    charts = [
+        matrix_chart(
+            _matrix_frame(sim),
+            "model",
+            "other",
+            "similarity",
+            "Global similarity of every two models",
+            panel="kind",
+            domain=(0, 1),
+        )
+    ]
+    for pair, result, own in zip(found.pairs, sim.results, found.own):
+        charts += _pair_charts(pair, result, own)
     return charts + (_local_charts(found.local) if found.local is not None else [])
 
 # %% ../nbs/api/50_comparison.ipynb #739e4e75
 def _page_table(found):
     "The correlations as an HTML table"
-    table = pd.DataFrame({"models": [f"{r.source} & {r.target}" for r in found.similarity.results]} | {
-        head: [_with_stderr(getattr(r, value), getattr(r, error)) for r in found.similarity.results]
-        for head, value, error in (("raw", "pearson", "stderr"), ("centered", "pearson_centered", "stderr_centered"))} | {
-        "chance (centered)": [f"0 ± {r.null_std_centered:.4f}" for r in found.similarity.results]})
+    table = pd.DataFrame(
+        {"models": [f"{r.source} & {r.target}" for r in found.similarity.results]}
+        | {
+            head: [
+                _with_stderr(getattr(r, value), getattr(r, error)) for r in found.similarity.results
+            ]
+            for head, value, error in (
+                ("raw", "pearson", "stderr"),
+                ("centered", "pearson_centered", "stderr_centered"),
+            )
+        }
+        | {
+            "chance (centered)": [
+                f"0 ± {r.null_std_centered:.4f}" for r in found.similarity.results
+            ]
+        }
+    )
     return table.to_html(index=False, border=0)
 
 # %% ../nbs/api/50_comparison.ipynb #3a16cd66
 def _save_page(found, out):
     "The page of a comparison"
     sim = found.similarity
-    lead = (f"{', '.join(found.names)}: the cosines of all {sim.results[0].n_pairs:,} pairs of {sim.n_tokens:,} tokens, correlated between models. "
-            "1 means that the tokens form the same geometry in both models, 0 that they have nothing in common.")
+    lead = (
+        f"{', '.join(found.names)}: the cosines of all {sim.results[0].n_pairs:,} pairs of {sim.n_tokens:,} tokens, correlated between models. "
+        "1 means that the tokens form the same geometry in both models, 0 that they have nothing in common."
+    )
     footer = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
-    return write_page(check_out(out), "How alike are these token embeddings?", lead, found.text(), found.charts(), _page_table(found), footer)
+    return write_page(
+        check_out(out),
+        "How alike are these token embeddings?",
+        lead,
+        found.text(),
+        found.charts(),
+        _page_table(found),
+        footer,
+    )

@@ -813,9 +813,7 @@ def text(self: Explanation) -> str:  # several lines
     order = words[np.argsort(-self.beyond[words])]
     best = "  ".join(token_label(self.tokens[i]) for i in order[:12])
     pairs = "; ".join(f"{p.first} {p.second}" for p in self.pairs.head(8).itertuples())
-    return "\n".join(
-        [*lines, "", f"Words most alike beyond the corpus: {best}", f"Pairs: {pairs}"]
-    )
+    return "\n".join([*lines, "", f"Words most alike beyond the corpus: {best}", f"Pairs: {pairs}"])
 
 
 @patch

@@ -18,8 +18,15 @@ from sklearn.model_selection import KFold
 
 from ._linalg import all_but_one, row_blocks, row_sums, squared_error
 from ._patch import patch
-from .emb2emb import (
-    METHODS, NEEDS, Emb2Emb, as_floats, isometry_distance, method_matrix, prepared)
+from embgeom.emb2emb import (
+    METHODS,
+    NEEDS,
+    Emb2Emb,
+    as_floats,
+    isometry_distance,
+    method_matrix,
+    prepared,
+)
 from .plots import escaped, interval_chart
 from .results import Result
 from .spaces import SpacePair
@@ -28,13 +35,15 @@ from .vocab import MIN_TOKENS, token_groups
 # %% ../nbs/api/43_diagnosis.ipynb #d8587621
 N_FOLDS, N_SHUFFLED = 5, 5
 
+
 @dataclass(frozen=True)
 class _Parts:
     "The rows of a map in random parts, and what is fitted where each of them is left out"
+
     mapping: Emb2Emb
-    rows: tuple # of source and target (n, d_S), (n, d_T)
-    parts: list # row numbers of each part
-    sums: list # `Sums` of each part
+    rows: tuple  # of source and target (n, d_S), (n, d_T)
+    parts: list  # row numbers of each part
+    sums: list  # `Sums` of each part
 
     @classmethod
     def of(cls, mapping, rows, products, random_state, device):
@@ -57,9 +66,9 @@ class _Parts:
 
     def r2(self, maps, sums):
         "The share of the variance of rows left out, whose `sums` are given, that `maps` make"
-        means = [rest.b/rest.n for rest in all_but_one(self.sums)]
+        means = [rest.b / rest.n for rest in all_but_one(self.sums)]
         spread = sum(float(s.about(q=mean).squares) for s, mean in zip(sums, means))
-        return 1 - sum(map(squared_error, maps, sums))/spread
+        return 1 - sum(map(squared_error, maps, sums)) / spread
 
     def by_row(self, maps):
         "For each row left out: squared error, squared distance from the mean, cosine (3, n)"
@@ -69,50 +78,52 @@ class _Parts:
             for at in (part[b] for b in row_blocks(len(part), 4096)):
                 sides = [np.asarray(m[at], np.float64) for m in self.rows]
                 a, b = (m if f is None else f(m) for m, f in zip(sides, prepare))
-                made, mean = a @ M.numpy(), (rest.b/rest.n).numpy()
-                lengths = np.linalg.norm(made, axis=1)*np.linalg.norm(b, axis=1)
-                cosine = (made*b).sum(1)/np.maximum(lengths, 1e-300)
-                out[:, at] = ((made - b)**2).sum(1), ((b - mean)**2).sum(1), cosine
+                made, mean = a @ M.numpy(), (rest.b / rest.n).numpy()
+                lengths = np.linalg.norm(made, axis=1) * np.linalg.norm(b, axis=1)
+                cosine = (made * b).sum(1) / np.maximum(lengths, 1e-300)
+                out[:, at] = ((made - b) ** 2).sum(1), ((b - mean) ** 2).sum(1), cosine
         return out
 
     def logit_correlation(self, method, vectors):
         "How what `vectors` (m, d_S) do to logits of tokens left out goes together in both (m,)"
-        inner = lambda x, gram, y: ((x @ gram.numpy())*y).sum(1)
-        both = own = moved = 0.
+        inner = lambda x, gram, y: ((x @ gram.numpy()) * y).sum(1)
+        both = own = moved = 0.0
         for M, sums in zip(self.maps(method), self.sums):
             u, s = vectors @ M.numpy(), sums.about()
             both += inner(vectors, s.AB, u)
             own, moved = own + inner(vectors, s.AA, vectors), moved + inner(u, s.BB, u)
-        return both/np.maximum(np.sqrt(own*moved), 1e-300)
+        return both / np.maximum(np.sqrt(own * moved), 1e-300)
 
 # %% ../nbs/api/43_diagnosis.ipynb #32b21814
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     "What is known of a map before any model is run"
-    source: str # name of the source
-    target: str # name of the target
-    method: str # of the map
-    n_tokens: int # shared tokens
-    overlap: float # their share of the smaller vocabulary; NaN if it is not known
-    r2: float # share of the held-out rows' variance that the map makes from the source's rows
-    cosine: float # mean cosine of made and true held-out rows
-    shuffled_r2: float # the largest share for maps fitted on shuffled tokens
-    shuffled_r2_low: float # and the smallest
-    shuffled_cosine: float # and the cosine of one of them
-    isometry: float # distance of T from a scaled isometry, 0 .. 1
-    groups: pd.DataFrame # the held-out figures by kind of token
-    vectors: pd.DataFrame | None # layer, depth (a share), method, logit_correlation of each vector
 
-    def numbers(self) -> dict: # name -> value
+    source: str  # name of the source
+    target: str  # name of the target
+    method: str  # of the map
+    n_tokens: int  # shared tokens
+    overlap: float  # their share of the smaller vocabulary; NaN if it is not known
+    r2: float  # share of the held-out rows' variance that the map makes from the source's rows
+    cosine: float  # mean cosine of made and true held-out rows
+    shuffled_r2: float  # the largest share for maps fitted on shuffled tokens
+    shuffled_r2_low: float  # and the smallest
+    shuffled_cosine: float  # and the cosine of one of them
+    isometry: float  # distance of T from a scaled isometry, 0 .. 1
+    groups: pd.DataFrame  # the held-out figures by kind of token
+    vectors: pd.DataFrame | None  # layer, depth (a share), method, logit_correlation of each vector
+
+    def numbers(self) -> dict:  # name -> value
         "What a reader wants to see of it"
         return {k: v for k, v in super().numbers().items() if k not in ("groups", "vectors")}
 
-    def to_frame(self) -> pd.DataFrame: return self.groups if self.vectors is None else self.vectors
+    def to_frame(self) -> pd.DataFrame:
+        return self.groups if self.vectors is None else self.vectors
 
     @property
     def logit_chance(self) -> float:
         "Three standard deviations of the correlation of logits where tokens are paired at random"
-        return 3/self.n_tokens**.5
+        return 3 / self.n_tokens**0.5
 
     @property
     def carries(self) -> bool:
@@ -122,57 +133,76 @@ class Diagnosis(Result):
         above = logits is None or logits > self.logit_chance
         return above and self.r2 > self.shuffled_r2 + range_
 
-    def value(self,
-        name: str, # one of DIAGNOSTICS
-    ) -> float | None: # None where it is not known
+    def value(
+        self,
+        name: str,  # one of DIAGNOSTICS
+    ) -> float | None:  # None where it is not known
         "A figure of the diagnosis; of those that depend on the vector the mean over layers"
-        if name not in ("logit_correlation", "depth"): found = getattr(self, name)
-        elif self.vectors is None: return None
-        else: found = self.vectors.set_index("method").loc[[self.method], name].mean()
+        if name not in ("logit_correlation", "depth"):
+            found = getattr(self, name)
+        elif self.vectors is None:
+            return None
+        else:
+            found = self.vectors.set_index("method").loc[[self.method], name].mean()
         return None if np.isnan(found) else float(found)
 
-    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
+    def _repr_html_(self):
+        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/43_diagnosis.ipynb #a81f9693
 def _as_vectors(vector, width):
     "Layers, depths and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
-    if vector is None: return [], [], np.empty((0, width))
+    if vector is None:
+        return [], [], np.empty((0, width))
     n = getattr(vector, "n_layers", 0)
-    if isinstance(vector, Mapping): layers, rows = list(vector), np.stack([*vector.values()])
+    if isinstance(vector, Mapping):
+        layers, rows = list(vector), np.stack([*vector.values()])
     else:
         rows = np.atleast_2d(as_floats(vector))
         layers = list(range(len(rows)))
-    return layers, [(i + 1)/n if n else np.nan for i in layers], np.asarray(rows, np.float64)
+    return layers, [(i + 1) / n if n else np.nan for i in layers], np.asarray(rows, np.float64)
 
 
 def _by_group(labels, mine, shuffled):
     "Held-out figures of all tokens and of each kind"
+
     def row(label, m):
         (error, spread, cosine), (lost, _, chance) = mine[:, m], shuffled[:, m]
-        share = lambda wrong: 1 - wrong.sum()/spread.sum()
-        return dict(group=label, n_tokens=int(m.sum()), r2=share(error), cosine=cosine.mean(),
-                    shuffled_r2=share(lost), shuffled_cosine=chance.mean())
+        share = lambda wrong: 1 - wrong.sum() / spread.sum()
+        return dict(
+            group=label,
+            n_tokens=int(m.sum()),
+            r2=share(error),
+            cosine=cosine.mean(),
+            shuffled_r2=share(lost),
+            shuffled_cosine=chance.mean(),
+        )
+
     kinds = sorted(s for s in set(labels) if (labels == s).sum() >= MIN_TOKENS)
     everything = np.ones(len(labels), bool)
-    if len(kinds) < 2: kinds = []
+    if len(kinds) < 2:
+        kinds = []
     return pd.DataFrame([row("all", everything), *(row(s, labels == s) for s in kinds)])
 
 # %% ../nbs/api/43_diagnosis.ipynb #5dd8d906
 def diagnose(
-    mapping: Emb2Emb, # a fitted map
-    A: Any, # the SpacePair, or the source's rows (n, d_S), that it was fitted on
-    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-    vector: Any = None, # a SteeringVector of the source, or vectors (d_S,), (m, d_S), to be moved
-    random_state: int = 0, # seed of the parts and of the shuffling
-    device=None, # where the products are made
-) -> Diagnosis: # prints itself; .text(), .chart(), .to_frame()
+    mapping: Emb2Emb,  # a fitted map
+    A: Any,  # the SpacePair, or the source's rows (n, d_S), that it was fitted on
+    B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+    vector: Any = None,  # a SteeringVector of the source, or vectors (d_S,), (m, d_S), to be moved
+    random_state: int = 0,  # seed of the parts and of the shuffling
+    device=None,  # where the products are made
+) -> Diagnosis:  # prints itself; .text(), .chart(), .to_frame()
     "What can be known of a map, and of moving `vector` by it, before any model is run"
     rows = mapping.check_rows(A, B)
     layers, depths, vectors = _as_vectors(vector, len(mapping.matrix_))
-    if len(vectors): mapping.transform(vectors)  # refuses what it could not move
-    if (n := len(rows[0])) < 10*MIN_TOKENS:
-        raise ValueError("A diagnosis leaves out a fifth of the tokens at a time, and needs "
-                         f"{10*MIN_TOKENS} tokens or more; {n} came.")
+    if len(vectors):
+        mapping.transform(vectors)  # refuses what it could not move
+    if (n := len(rows[0])) < 10 * MIN_TOKENS:
+        raise ValueError(
+            "A diagnosis leaves out a fifth of the tokens at a time, and needs "
+            f"{10 * MIN_TOKENS} tokens or more; {n} came."
+        )
     methods = METHODS if len(vectors) else ("ridge",)
     products = sorted(set().union({"AA"}, *(NEEDS[method] for method in methods)))
     rng = np.random.default_rng(random_state)
@@ -188,39 +218,67 @@ def diagnose(
 
     # what the vectors do to the logits of tokens left out
     found = {m: true.logit_correlation(m, vectors) for m in methods} if layers else {}
-    frame = pd.concat([pd.DataFrame(dict(layer=layers, depth=depths, method=m, logit_correlation=c))
-                       for m, c in found.items()], ignore_index=True) if layers else None
+    frame = (
+        pd.concat(
+            [
+                pd.DataFrame(dict(layer=layers, depth=depths, method=m, logit_correlation=c))
+                for m, c in found.items()
+            ],
+            ignore_index=True,
+        )
+        if layers
+        else None
+    )
     whole = sum(true.sums[1:], true.sums[0])
     T = method_matrix("ridge", whole, mapping.alpha_, mapping.relative_).numpy()
     report = (pair and pair.report) or {}
     overlap = max(report.get("source_share", np.nan), report.get("target_share", np.nan))
     r2, cosine, chance = groups.loc[0, ["r2", "cosine", "shuffled_cosine"]].astype(float)
     names = mapping.source_ or "source", mapping.target_ or "target"
-    return Diagnosis(*names, mapping.method_, n, overlap, r2, cosine, max(shuffled), min(shuffled),
-                     chance, isometry_distance(T), groups, frame)
+    return Diagnosis(
+        *names,
+        mapping.method_,
+        n,
+        overlap,
+        r2,
+        cosine,
+        max(shuffled),
+        min(shuffled),
+        chance,
+        isometry_distance(T),
+        groups,
+        frame,
+    )
 
 # %% ../nbs/api/43_diagnosis.ipynb #1174ba14
-DIAGNOSTICS = {"r2": "held-out R²", "cosine": "held-out cosine",
-               "isometry": "distance from an isometry", "overlap": "overlap of vocabularies",
-               "logit_correlation": "correlation of logits", "depth": "depth of the layer, share"}
+DIAGNOSTICS = {
+    "r2": "held-out R²",
+    "cosine": "held-out cosine",
+    "isometry": "distance from an isometry",
+    "overlap": "overlap of vocabularies",
+    "logit_correlation": "correlation of logits",
+    "depth": "depth of the layer, share",
+}
 
-def transfer_runs() -> pd.DataFrame: # a row for each vector moved; effect_at_equal_cost: a share
+
+def transfer_runs() -> pd.DataFrame:  # a row for each vector moved; effect_at_equal_cost: a share
     "Every transfer on which methods and diagnosis were tried out, made by nbs/making/transfer_runs"
-    file = files("embgeom")/"studies"/"transfer_runs.csv"
-    with file.open() as text: return pd.read_csv(text)
+    file = files("embgeom") / "studies" / "transfer_runs.csv"
+    with file.open() as text:
+        return pd.read_csv(text)
 
 
-def telling_runs() -> pd.DataFrame: # some rows of `transfer_runs()`
+def telling_runs() -> pd.DataFrame:  # some rows of `transfer_runs()`
     "The runs on bare rows in which the target's own vector beats chance"
     runs = transfer_runs()
     return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
 
 # %% ../nbs/api/43_diagnosis.ipynb #c638b38b
 def predictors(
-    runs: pd.DataFrame | None = None, # like `transfer_runs()`; `telling_runs()` where None
-    n_boot: int = 500, # draws for the interval
-    random_state: int = 0, # seed of the draws
-) -> pd.DataFrame: # diagnostic, rank_correlation, low, high (95% interval), n_runs, n_groups
+    runs: pd.DataFrame | None = None,  # like `transfer_runs()`; `telling_runs()` where None
+    n_boot: int = 500,  # draws for the interval
+    random_state: int = 0,  # seed of the draws
+) -> pd.DataFrame:  # diagnostic, rank_correlation, low, high (95% interval), n_runs, n_groups
     "How well each figure that is known beforehand goes with what moved vectors did"
     runs = (telling_runs() if runs is None else runs).dropna(subset=["effect_at_equal_cost"])
     values = runs[[*DIAGNOSTICS, "effect_at_equal_cost"]].reset_index(drop=True).astype(float)
@@ -230,15 +288,26 @@ def predictors(
     def correlations(values):  # Spearman's, NaN where a column is constant
         ranks = values.rank().to_numpy()
         ranks = ranks - ranks.mean(0)
-        with np.errstate(invalid="ignore"): ranks = ranks/np.linalg.norm(ranks, axis=0)
+        with np.errstate(invalid="ignore"):
+            ranks = ranks / np.linalg.norm(ranks, axis=0)
         return ranks[:, -1] @ ranks[:, :-1]
 
-    draws = (np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-             for _ in range(n_boot))
+    draws = (
+        np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+        for _ in range(n_boot)
+    )
     drawn = pd.DataFrame([correlations(values.iloc[rows]) for rows in draws])
-    low, high = drawn.quantile([.025, .975]).to_numpy()
-    return pd.DataFrame(dict(diagnostic=list(DIAGNOSTICS), rank_correlation=correlations(values),
-                             low=low, high=high, n_runs=len(runs), n_groups=len(groups)))
+    low, high = drawn.quantile([0.025, 0.975]).to_numpy()
+    return pd.DataFrame(
+        dict(
+            diagnostic=list(DIAGNOSTICS),
+            rank_correlation=correlations(values),
+            low=low,
+            high=high,
+            n_runs=len(runs),
+            n_groups=len(groups),
+        )
+    )
 
 # %% ../nbs/api/43_diagnosis.ipynb #1c131e5f
 def _experience(d, runs):
@@ -250,58 +319,78 @@ def _experience(d, runs):
         return f"{tried}, none of these figures went with the effect: only trying it out will tell."
     best = telling.loc[telling.rank_correlation.abs().idxmax()]
     value, past = d.value(best.diagnostic), runs[best.diagnostic]
-    words = (f"{tried}, {DIAGNOSTICS[best.diagnostic]} went best with the effect at equal cost: "
-             f"rank correlation {best.rank_correlation:.2f} "
-             f"(95%: {best.low:.2f} to {best.high:.2f}).")
+    words = (
+        f"{tried}, {DIAGNOSTICS[best.diagnostic]} went best with the effect at equal cost: "
+        f"rank correlation {best.rank_correlation:.2f} "
+        f"(95%: {best.low:.2f} to {best.high:.2f})."
+    )
     if value is None:
         return f"{words} It is not known here: diagnose wants the SteeringVector for it."
     if not past.min() <= value <= past.max():
-        return (f"{words} It is {value:.2f} here, outside of the range of what was tried "
-                f"({past.min():.2f} to {past.max():.2f}): these runs say nothing for it, only "
-                "trying it out will tell.")
-    like = runs.iloc[(past - value).abs().argsort(kind="stable")[:max(10, len(runs)//4)]]
-    return (f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that "
-            f"({past[like.index].min():.2f} to {past[like.index].max():.2f}) had a median effect "
-            f"at equal cost of {like.effect_at_equal_cost.median():.2f} of the native vector's, "
-            f"and {like.works.mean():.0%} of them worked.")
+        return (
+            f"{words} It is {value:.2f} here, outside of the range of what was tried "
+            f"({past.min():.2f} to {past.max():.2f}): these runs say nothing for it, only "
+            "trying it out will tell."
+        )
+    like = runs.iloc[(past - value).abs().argsort(kind="stable")[: max(10, len(runs) // 4)]]
+    return (
+        f"{words} It is {value:.2f} here; the {len(like)} runs nearest to that "
+        f"({past[like.index].min():.2f} to {past[like.index].max():.2f}) had a median effect "
+        f"at equal cost of {like.effect_at_equal_cost.median():.2f} of the native vector's, "
+        f"and {like.works.mean():.0%} of them worked."
+    )
 
 
 def _nothing(d):
     "Why the diagnosis `d` says that the map carries nothing"
-    why = [f"ridge makes {d.r2:.1%} of the variance of tokens left out, and fitted on shuffled "
-           f"tokens {d.shuffled_r2_low:.1%} to {d.shuffled_r2:.1%}"]
+    why = [
+        f"ridge makes {d.r2:.1%} of the variance of tokens left out, and fitted on shuffled "
+        f"tokens {d.shuffled_r2_low:.1%} to {d.shuffled_r2:.1%}"
+    ]
     logits = d.value("logit_correlation")
     if logits is not None:
-        why.append(f"the correlation of logits by {d.method!r} is {logits:.2f}, and chance gives "
-                   f"up to {d.logit_chance:.2f}")
-    return (f"This map carries nothing that could be told from chance: {'; '.join(why)}. Are the "
-            "rows of the two sides those of the same tokens?")
+        why.append(
+            f"the correlation of logits by {d.method!r} is {logits:.2f}, and chance gives "
+            f"up to {d.logit_chance:.2f}"
+        )
+    return (
+        f"This map carries nothing that could be told from chance: {'; '.join(why)}. Are the "
+        "rows of the two sides those of the same tokens?"
+    )
 
 # %% ../nbs/api/43_diagnosis.ipynb #71994b96
 @patch
-def text(self: Diagnosis) -> str: # several lines
+def text(self: Diagnosis) -> str:  # several lines
     "The diagnosis in words, with what it is worth"
     d = self
     share = "" if np.isnan(d.overlap) else f", {d.overlap:.0%} of the smaller vocabulary"
-    lines = [f"{d.source} -> {d.target}, {d.method}: {d.n_tokens:,} shared tokens{share}",
-             f"Tokens left out: ridge makes {d.r2:.0%} of their variance (cosine {d.cosine:.2f}); "
-             f"fitted on shuffled tokens {d.shuffled_r2:.0%} ({d.shuffled_cosine:.2f})"]
-    lines += [f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})"
-              for r in d.groups.iloc[1:].itertuples()]
-    lines += [f"Distance from a scaled isometry: {d.isometry:.2f} (0: what is read and what is "
-              "written move alike)"]
+    lines = [
+        f"{d.source} -> {d.target}, {d.method}: {d.n_tokens:,} shared tokens{share}",
+        f"Tokens left out: ridge makes {d.r2:.0%} of their variance (cosine {d.cosine:.2f}); "
+        f"fitted on shuffled tokens {d.shuffled_r2:.0%} ({d.shuffled_cosine:.2f})",
+    ]
+    lines += [
+        f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})"
+        for r in d.groups.iloc[1:].itertuples()
+    ]
+    lines += [
+        f"Distance from a scaled isometry: {d.isometry:.2f} (0: what is read and what is "
+        "written move alike)"
+    ]
     if d.vectors is not None:
         means = d.vectors.groupby("method", sort=False).logit_correlation.mean()
-        lines += ["What the vector does to the logits of tokens left out, correlation (chance: up "
-                  f"to {d.logit_chance:.2f}):",
-                  "  " + ", ".join(f"{method} {value:.2f}" for method, value in means.items())]
+        lines += [
+            "What the vector does to the logits of tokens left out, correlation (chance: up "
+            f"to {d.logit_chance:.2f}):",
+            "  " + ", ".join(f"{method} {value:.2f}" for method, value in means.items()),
+        ]
     return "\n".join([*lines, _experience(d, telling_runs()) if d.carries else _nothing(d)])
 
 # %% ../nbs/api/43_diagnosis.ipynb #52d346c6
 def _beside(d, runs):
     "Each known figure of the diagnosis `d`, and how those of the `runs` are spread"
     known = {name: d.value(name) for name in DIAGNOSTICS if d.value(name) is not None}
-    spread = runs[list(known)].quantile([.05, .25, .75, .95]).T
+    spread = runs[list(known)].quantile([0.05, 0.25, 0.75, 0.95]).T
     spread = spread.set_axis(["5% below", "25% below", "75% below", "95% below"], axis=1)
     return spread.assign(here=list(known.values()), figure=[DIAGNOSTICS[name] for name in known])
 
@@ -310,8 +399,11 @@ def _beside(d, runs):
 def chart(self: Diagnosis) -> alt.LayerChart:
     "Each figure beside those of the vectors that were moved by the same method in the runs"
     d, runs = self, telling_runs().query("method == @self.method")
-    title = [f"{d.source} to {d.target}: held-out R² above that of {(runs.r2 < d.r2).mean():.0%} "
-             f"of {len(runs)} vectors that were tried", "point: here; black: the middle half of "
-             f"the vectors moved by the method {d.method!r}; grey: the middle 90%"]
+    title = [
+        f"{d.source} to {d.target}: held-out R² above that of {(runs.r2 < d.r2).mean():.0%} "
+        f"of {len(runs)} vectors that were tried",
+        "point: here; black: the middle half of "
+        f"the vectors moved by the method {d.method!r}; grey: the middle 90%",
+    ]
     bounds = "25% below", "75% below", "5% below", "95% below"
     return interval_chart(_beside(d, runs), "figure", "here", *bounds, title, "value")

@@ -40,9 +40,9 @@ def _curve(eigenvalues):
 
 # %% ../nbs/api/32_dimension.ipynb #2732ce6a
 def components_for(
-    curve, # cumulative shares of the variance, rising to 1 (m,)
-    variance:float, # the share to reach, between 0 and 1
-) -> int: # how many components
+    curve,  # cumulative shares of the variance, rising to 1 (m,)
+    variance: float,  # the share to reach, between 0 and 1
+) -> int:  # how many components
     "How many components it takes for `curve` to exceed `variance`, by scikit-learn's rule"
     return int(np.searchsorted(curve, variance, side="right")) + 1 if len(curve) else 0
 
@@ -52,31 +52,39 @@ def _exact_curve(points):
     rounding = np.finfo(points.dtype).eps
     points = points.astype(np.float64)
     z = points - points[0]
-    if (abs(z) <= rounding*np.maximum(abs(points), abs(points[0]))).all(): return np.empty(0)
+    if (abs(z) <= rounding * np.maximum(abs(points), abs(points[0]))).all():
+        return np.empty(0)
     z -= z.mean(0)
-    return _curve(_eigenvalues(torch.as_tensor(z/abs(z).max())[None]))[0].numpy()
+    return _curve(_eigenvalues(torch.as_tensor(z / abs(z).max())[None]))[0].numpy()
 
 # %% ../nbs/api/32_dimension.ipynb #eb136d17
 _DOUBT = 3e-6  # shares this close to the threshold are computed again in double precision
 
+
 def _counts(matrix, found, variance, device=None):
     "Components of the rows `found` (m, k) for `variance`: in single precision, in double where that leaves a doubt"
     counts, (k, d) = [], (found.shape[1], matrix.shape[1])
-    most = 64 if device is not None else max(1, 2**22//(k*d))  # here: what stays near the processor
-    for part in row_blocks(len(found), rows_that_fit(16*k*d + 16*min(k, d)**2, most, device)):
+    most = (
+        64 if device is not None else max(1, 2**22 // (k * d))
+    )  # here: what stays near the processor
+    for part in row_blocks(
+        len(found), rows_that_fit(16 * k * d + 16 * min(k, d) ** 2, most, device)
+    ):
         points = torch.as_tensor(matrix[found[part]], device=device)
-        if points.dtype == torch.float16: points = points.float()
+        if points.dtype == torch.float16:
+            points = points.float()
         mean = points.mean(1, keepdim=True)
         z = (points - mean).float()
         values = _eigenvalues(z)
         spread = values.double().sum(1)
         curve = _curve(values)
         # rounding of the mean must not show, nor that of the shares
-        sure = spread > 1e-6*k*mean[:, 0].double().square().sum(1)
+        sure = spread > 1e-6 * k * mean[:, 0].double().square().sum(1)
         sure &= (curve - variance).abs().min(1).values > _DOUBT
         for rows, c, s in zip(found[part], curve.cpu().numpy(), sure.tolist()):
             counts.append(components_for(c if s else _exact_curve(matrix[rows]), variance))
     return counts
+
 
 def _count(points, variance, device=None):
     "The same for one neighborhood `points` (k, d)"
@@ -91,54 +99,69 @@ def _block_counts(search, rows, k, variance, device):
 # %% ../nbs/api/32_dimension.ipynb #4aef4c50
 def _share(n, workers):
     "How many of `n` tokens make a batch: 16 to 256, and fewer if only so each of the `workers` gets as many batches"
-    size = int(np.clip(n // (16*workers), 16, 256))
-    rounds = -(-n // (size*workers))
-    return max(1, -(-n // (rounds*workers)))
+    size = int(np.clip(n // (16 * workers), 16, 256))
+    rounds = -(-n // (size * workers))
+    return max(1, -(-n // (rounds * workers)))
 
 # %% ../nbs/api/32_dimension.ipynb #d054e737
 @dataclass(frozen=True, repr=False)
 class IntrinsicDimension(Result):
     "Number of components that hold a share of the variance of each token's neighbors (arXiv 2503.21073)"
-    name: str # of the space
-    mean: float # mean over the tokens
-    stderr: float | None # standard error of the mean over the space's tokens, from a sample of them; None where all are there
-    k: int # neighbors of each token
-    variance: float # share of the variance to reach
-    metric: str # what chose the neighbors
-    n_tokens: int # tokens measured
-    tokens: tuple # their keys
-    values: np.ndarray # each token's dimension (n_tokens,), whole numbers
 
-    def chart(self): # -> altair chart
+    name: str  # of the space
+    mean: float  # mean over the tokens
+    stderr: (
+        float | None
+    )  # standard error of the mean over the space's tokens, from a sample of them; None where all are there
+    k: int  # neighbors of each token
+    variance: float  # share of the variance to reach
+    metric: str  # what chose the neighbors
+    n_tokens: int  # tokens measured
+    tokens: tuple  # their keys
+    values: np.ndarray  # each token's dimension (n_tokens,), whole numbers
+
+    def chart(self):  # -> altair chart
         "The distribution of the tokens' dimensions, with those at both ends by name"
         title = f"{self.name or 'Space'}: dimensions around a token ({self.k:,} neighbors, {self.variance:.0%} of their variance), {self.mean:.1f} on average"
-        return distribution_chart(self.values, [token_label(t) for t in self.tokens], "intrinsic dimension", title, model=self.name or None)
+        return distribution_chart(
+            self.values,
+            [token_label(t) for t in self.tokens],
+            "intrinsic dimension",
+            title,
+            model=self.name or None,
+        )
 
 # %% ../nbs/api/32_dimension.ipynb #775b24e4
 def _check(space, k, variance, tokens, metric):
     "The rows meant by `tokens`, or an error that says what is wrong with the arguments"
     rows = chosen_rows(space, tokens)
-    if not len(rows): raise ValueError("No tokens to measure: `tokens` is empty. None measures them all.")
+    if not len(rows):
+        raise ValueError("No tokens to measure: `tokens` is empty. None measures them all.")
     if len(set(rows)) < len(rows):
-        raise ValueError(f"Each token is measured once; {len(rows) - len(set(rows))} of the {len(rows)} tokens came again.")
+        raise ValueError(
+            f"Each token is measured once; {len(rows) - len(set(rows))} of the {len(rows)} tokens came again."
+        )
     if not 0 < variance < 1:
-        raise ValueError(f"variance is the share to reach, between 0 and 1 (e.g. 0.95); {variance!r} came.")
+        raise ValueError(
+            f"variance is the share to reach, between 0 and 1 (e.g. 0.95); {variance!r} came."
+        )
     check_neighbors(space.matrix, k, rows, metric)
-    if k < 2: raise ValueError(f"One neighbor alone has no spread: k must be at least 2; k = {k!r} came.")
+    if k < 2:
+        raise ValueError(f"One neighbor alone has no spread: k must be at least 2; k = {k!r} came.")
     return rows
 
 # %% ../nbs/api/32_dimension.ipynb #26d899db
 def intrinsic_dimension(
-    space:EmbeddingSpace, # the vectors and their tokens
-    k:int=1200, # neighbors of each token, the token itself not counted; the paper's number
+    space: EmbeddingSpace,  # the vectors and their tokens
+    k: int = 1200,  # neighbors of each token, the token itself not counted; the paper's number
     *,
-    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    tokens=None, # which to measure (keys, texts or row numbers), e.g. a random sample; all of them where None
-    variance:float=0.95, # share of the neighbors' variance to reach, between 0 and 1
-    batch_size:int|None=None, # tokens to a piece of work; chosen for the workers where None
-    device=None, # where products and eigenvalues are computed, e.g. "cuda"
-    progress:bool=True, # show a bar
-) -> IntrinsicDimension: # a whole number for each token, and their mean
+    metric: str = "cosine",  # what chooses the neighbors: "cosine" or "euclidean"
+    tokens=None,  # which to measure (keys, texts or row numbers), e.g. a random sample; all of them where None
+    variance: float = 0.95,  # share of the neighbors' variance to reach, between 0 and 1
+    batch_size: int | None = None,  # tokens to a piece of work; chosen for the workers where None
+    device=None,  # where products and eigenvalues are computed, e.g. "cuda"
+    progress: bool = True,  # show a bar
+) -> IntrinsicDimension:  # a whole number for each token, and their mean
     "How many dimensions `space` has around each token: components that hold `variance` of its `k` neighbors (arXiv 2503.21073)"
     rows = _check(space, k, variance, tokens, metric)
     threads = torch.get_num_threads() if device is None else 1
@@ -147,138 +170,223 @@ def intrinsic_dimension(
     batches = [rows[b] for b in row_blocks(len(rows), size)]
     with full_precision():
         search = NeighborSearch(space.matrix, metric, device)
-        done = each_block(count, batches, search, name="intrinsic dimension", progress=progress, threads=threads)
+        done = each_block(
+            count, batches, search, name="intrinsic dimension", progress=progress, threads=threads
+        )
     values, m, n = np.concatenate(done).astype(np.intp), len(rows), len(space)
-    stderr = float(values.std(ddof=1)/m**.5 * (1 - m/n)**.5) if 1 < m < n else None
+    stderr = float(values.std(ddof=1) / m**0.5 * (1 - m / n) ** 0.5) if 1 < m < n else None
     tokens = tuple(space.tokens[r] for r in rows)
-    return IntrinsicDimension(space.name, float(values.mean()), stderr, k, variance, metric, m, tokens, values)
+    return IntrinsicDimension(
+        space.name, float(values.mean()), stderr, k, variance, metric, m, tokens, values
+    )
 
 # %% ../nbs/api/32_dimension.ipynb #ef2a1e87
 @dataclass(frozen=True, repr=False)
 class ExplainedVariance(Result):
     "Shares of the variance of one token's neighbors that the first components hold"
-    token: bytes # key
-    k: int # neighbors
-    metric: str # what chose them
-    component: np.ndarray # 1, 2, ... (m,)
-    cumulative: np.ndarray # share held by so many components, in [0, 1] (m,); empty where all neighbors are one point
 
-    def dimension(self,
-        variance=0.95, # share to reach
-    ) -> int: # components
+    token: bytes  # key
+    k: int  # neighbors
+    metric: str  # what chose them
+    component: np.ndarray  # 1, 2, ... (m,)
+    cumulative: (
+        np.ndarray
+    )  # share held by so many components, in [0, 1] (m,); empty where all neighbors are one point
+
+    def dimension(
+        self,
+        variance=0.95,  # share to reach
+    ) -> int:  # components
         "How many components hold more than `variance`"
         return components_for(self.cumulative, variance)
 
-    def chart(self,
-        variance=0.95, # share to mark
-    ): # -> altair chart
+    def chart(
+        self,
+        variance=0.95,  # share to mark
+    ):  # -> altair chart
         "The curve, and where it passes the share"
-        if not len(self.component): raise ValueError(f"There is nothing to draw: all {self.k:,} neighbors of {token_label(self.token)} are one point.")
-        name, keep = token_label(self.token), np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int))
-        frame = pd.DataFrame({"components": self.component[keep], "share": self.cumulative[keep], "token": name})
-        return line_chart(frame, "components", "share", "token", "components, the largest first", "share of the variance together",
-                          f"{self.dimension(variance)} components hold more than {variance:.0%} of the variance around {name}", neutral=(name,), threshold=variance,
-                          threshold_title=f"{variance:.0%}", y_format=".0%")
-
+        if not len(self.component):
+            raise ValueError(
+                f"There is nothing to draw: all {self.k:,} neighbors of {token_label(self.token)} are one point."
+            )
+        name, keep = (
+            token_label(self.token),
+            np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int)),
+        )
+        frame = pd.DataFrame(
+            {"components": self.component[keep], "share": self.cumulative[keep], "token": name}
+        )
+        return line_chart(
+            frame,
+            "components",
+            "share",
+            "token",
+            "components, the largest first",
+            "share of the variance together",
+            f"{self.dimension(variance)} components hold more than {variance:.0%} of the variance around {name}",
+            neutral=(name,),
+            threshold=variance,
+            threshold_title=f"{variance:.0%}",
+            y_format=".0%",
+        )
 
 # %% ../nbs/api/32_dimension.ipynb #a5978ae7
 def explained_variance(
-    space:EmbeddingSpace, # the vectors and their tokens
-    token, # which (key, text or row number)
-    k:int=1200, # neighbors of the token
+    space: EmbeddingSpace,  # the vectors and their tokens
+    token,  # which (key, text or row number)
+    k: int = 1200,  # neighbors of the token
     *,
-    metric:str="cosine", # what chooses them: "cosine" or "euclidean"
-) -> ExplainedVariance: # the curve
+    metric: str = "cosine",  # what chooses them: "cosine" or "euclidean"
+) -> ExplainedVariance:  # the curve
     "Cumulative share of the variance of the `k` neighbors of `token` by number of components, in double precision"
-    (row,) = _check(space, k, .5, [token], metric)
+    (row,) = _check(space, k, 0.5, [token], metric)
     near = nearest_neighbors(space.matrix, k, [row], metric=metric)[1][0]
-    with one_thread: curve = _exact_curve(space.matrix[near])
+    with one_thread:
+        curve = _exact_curve(space.matrix[near])
     return ExplainedVariance(space.tokens[row], k, metric, np.arange(1, len(curve) + 1), curve)
 
 # %% ../nbs/api/32_dimension.ipynb #32a2730c
 def gaussian_like(
-    space:EmbeddingSpace, # whose shape, tokens and precision are taken
-    random_state=0, # seed
-) -> EmbeddingSpace: # points without structure
+    space: EmbeddingSpace,  # whose shape, tokens and precision are taken
+    random_state=0,  # seed
+) -> EmbeddingSpace:  # points without structure
     "Independent standard Gaussian points of the shape of `space`"
     rows = np.random.default_rng(random_state).standard_normal(space.matrix.shape, np.float32)
-    return replace(space, matrix=rows.astype(space.matrix.dtype), name="Gaussian", role="", report=None)
+    return replace(
+        space, matrix=rows.astype(space.matrix.dtype), name="Gaussian", role="", report=None
+    )
 
 # %% ../nbs/api/32_dimension.ipynb #d13d063f
 def shuffled_columns(
-    space:EmbeddingSpace, # whose coordinates are taken
-    random_state=0, # seed
-) -> EmbeddingSpace: # the same numbers in every column, in an order of their own
+    space: EmbeddingSpace,  # whose coordinates are taken
+    random_state=0,  # seed
+) -> EmbeddingSpace:  # the same numbers in every column, in an order of their own
     "`space` with each column shuffled by itself"
     name = f"{space.name or 'space'}, columns shuffled"
-    return replace(space, matrix=np.random.default_rng(random_state).permuted(space.matrix, axis=0), name=name, report=None)
+    return replace(
+        space,
+        matrix=np.random.default_rng(random_state).permuted(space.matrix, axis=0),
+        name=name,
+        report=None,
+    )
 
 # %% ../nbs/api/32_dimension.ipynb #c86468ae
 @dataclass(frozen=True, repr=False)
 class DimensionSimilarity(Result):
     "Correlation of the tokens' intrinsic dimensions in two spaces (arXiv 2503.21073)"
-    source: str # name of the first space
-    target: str # name of the second
-    pearson: float # correlation of the dimensions, in [-1, 1]
-    stderr: float # its jackknife standard error
-    interval: tuple # 95%: 1.96 standard errors either side
-    null_mean: float # mean under random matching: 0
-    null_std: float # standard deviation under random matching
-    source_mean: float # mean dimension in the first space
-    target_mean: float # and in the second
-    k: int # neighbors of each token
-    variance: float # share of the variance to reach
-    n_tokens: int # tokens measured
-    tokens: tuple # their keys
-    source_values: np.ndarray # each token's dimension in the first space (n_tokens,)
-    target_values: np.ndarray # and in the second (n_tokens,)
 
-    def chart(self): # -> altair chart
+    source: str  # name of the first space
+    target: str  # name of the second
+    pearson: float  # correlation of the dimensions, in [-1, 1]
+    stderr: float  # its jackknife standard error
+    interval: tuple  # 95%: 1.96 standard errors either side
+    null_mean: float  # mean under random matching: 0
+    null_std: float  # standard deviation under random matching
+    source_mean: float  # mean dimension in the first space
+    target_mean: float  # and in the second
+    k: int  # neighbors of each token
+    variance: float  # share of the variance to reach
+    n_tokens: int  # tokens measured
+    tokens: tuple  # their keys
+    source_values: np.ndarray  # each token's dimension in the first space (n_tokens,)
+    target_values: np.ndarray  # and in the second (n_tokens,)
+
+    def chart(self):  # -> altair chart
         "How often each two dimensions occur together"
         title = f"Dimensions of {self.n_tokens:,} tokens in both models: correlation {self.pearson:.2f} (chance: 0 ± {self.null_std:.2f})"
-        return density_chart(self.source_values, self.target_values, f"dimension in {self.source}", f"dimension in {self.target}", title, counts="tokens")
+        return density_chart(
+            self.source_values,
+            self.target_values,
+            f"dimension in {self.source}",
+            f"dimension in {self.target}",
+            title,
+            counts="tokens",
+        )
 
 # %% ../nbs/api/32_dimension.ipynb #0802b64a
 def correlate_dimensions(
-    a:IntrinsicDimension, # dimensions of some tokens in one space
-    b:IntrinsicDimension, # dimensions of the same tokens in another
-) -> DimensionSimilarity: # the correlation, with error and null, and both lists
+    a: IntrinsicDimension,  # dimensions of some tokens in one space
+    b: IntrinsicDimension,  # dimensions of the same tokens in another
+) -> DimensionSimilarity:  # the correlation, with error and null, and both lists
     "Correlation of two lists of intrinsic dimensions that are known already"
     if a.tokens != b.tokens or (a.k, a.variance) != (b.k, b.variance):
-        raise ValueError(f"Dimensions can be correlated where tokens, k and variance are the same; {a!r} and {b!r} came.")
-    if len(a.values) < 4: raise ValueError(f"A correlation with an error needs at least 4 tokens; {len(a.values)} came.")
+        raise ValueError(
+            f"Dimensions can be correlated where tokens, k and variance are the same; {a!r} and {b!r} came."
+        )
+    if len(a.values) < 4:
+        raise ValueError(
+            f"A correlation with an error needs at least 4 tokens; {len(a.values)} came."
+        )
     for s in (a, b):
-        if np.ptp(s.values) == 0: raise ValueError(f"All {len(s.values)} tokens of {s.name} have dimension {s.values[0]}, so nothing can correlate with it. Change k or variance.")
+        if np.ptp(s.values) == 0:
+            raise ValueError(
+                f"All {len(s.values)} tokens of {s.name} have dimension {s.values[0]}, so nothing can correlate with it. Change k or variance."
+            )
     r, se = pearson(a.values, b.values)
-    return DimensionSimilarity(a.name, b.name, r, se, (r - 1.96*se, r + 1.96*se), 0., (len(a.values) - 1)**-.5,
-                               a.mean, b.mean, a.k, a.variance, len(a.values), a.tokens, a.values, b.values)
+    return DimensionSimilarity(
+        a.name,
+        b.name,
+        r,
+        se,
+        (r - 1.96 * se, r + 1.96 * se),
+        0.0,
+        (len(a.values) - 1) ** -0.5,
+        a.mean,
+        b.mean,
+        a.k,
+        a.variance,
+        len(a.values),
+        a.tokens,
+        a.values,
+        b.values,
+    )
 
 # %% ../nbs/api/32_dimension.ipynb #7206480e
 def dimension_chart(
-    *results:IntrinsicDimension, # of several spaces, at one k and variance
-): # -> altair chart
+    *results: IntrinsicDimension,  # of several spaces, at one k and variance
+):  # -> altair chart
     "The distributions of several spaces' dimensions in one chart; a ValueError where they were not measured alike"
     alike = {(r.k, r.variance, r.metric) for r in results}
     if len(alike) != 1:
-        seen = "; ".join(f"{r.name}: k = {r.k:,}, variance {r.variance:g}, {r.metric}" for r in results)
-        raise ValueError(f"Dimensions can be put in one chart where k, variance and metric are the same; these came: {seen}.")
-    (k, variance, _), = alike
-    return overlaid_chart({r.name: r.values for r in results}, f"intrinsic dimension (k = {k:,})",
-                          f"Intrinsic dimension of tokens ({k:,} neighbors, {variance:.0%} of the variance)")
+        seen = "; ".join(
+            f"{r.name}: k = {r.k:,}, variance {r.variance:g}, {r.metric}" for r in results
+        )
+        raise ValueError(
+            f"Dimensions can be put in one chart where k, variance and metric are the same; these came: {seen}."
+        )
+    ((k, variance, _),) = alike
+    return overlaid_chart(
+        {r.name: r.values for r in results},
+        f"intrinsic dimension (k = {k:,})",
+        f"Intrinsic dimension of tokens ({k:,} neighbors, {variance:.0%} of the variance)",
+    )
 
 # %% ../nbs/api/32_dimension.ipynb #e10ed549
 def dimension_similarity(
-    pair:SpacePair, # two spaces with the same tokens
-    k:int=1200, # neighbors of each token
+    pair: SpacePair,  # two spaces with the same tokens
+    k: int = 1200,  # neighbors of each token
     *,
-    metric:str="cosine", # what chooses the neighbors: "cosine" or "euclidean"
-    tokens=None, # which to measure, e.g. a random sample; all of them where None
-    variance:float=0.95, # share of the neighbors' variance to reach
-    batch_size:int|None=None, # tokens to a piece of work
-    device=None, # where products and eigenvalues are computed
-    progress:bool=True, # show a bar
-) -> DimensionSimilarity: # the correlation, with error and null, and both lists
+    metric: str = "cosine",  # what chooses the neighbors: "cosine" or "euclidean"
+    tokens=None,  # which to measure, e.g. a random sample; all of them where None
+    variance: float = 0.95,  # share of the neighbors' variance to reach
+    batch_size: int | None = None,  # tokens to a piece of work
+    device=None,  # where products and eigenvalues are computed
+    progress: bool = True,  # show a bar
+) -> DimensionSimilarity:  # the correlation, with error and null, and both lists
     "Do the same tokens of `pair` have high and low intrinsic dimension in both spaces?"
-    sides = [intrinsic_dimension(s, k, metric=metric, tokens=tokens, variance=variance, batch_size=batch_size,
-                                 device=device, progress=progress) for s in (pair.source, pair.target)]
-    return correlate_dimensions(*(replace(side, name=name) for side, name in zip(sides, pair.names)))
+    sides = [
+        intrinsic_dimension(
+            s,
+            k,
+            metric=metric,
+            tokens=tokens,
+            variance=variance,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        )
+        for s in (pair.source, pair.target)
+    ]
+    return correlate_dimensions(
+        *(replace(side, name=name) for side, name in zip(sides, pair.names))
+    )

@@ -35,72 +35,85 @@ from .steering import SteeringVector
 
 # %% ../nbs/api/40_emb2emb.ipynb #7e25e4b8
 METHODS = ("ridge", "dual", "logits", "procrustes")
-RCOND = 1e-6 # singular values of T below this share of the largest are zero to the method "dual"
+RCOND = 1e-6  # singular values of T below this share of the largest are zero to the method "dual"
 # the products that each method needs
 NEEDS = dict(ridge={"AA", "AB"}, dual={"AA", "AB"}, logits={"BB", "AB"}, procrustes={"AB"})
 
+
 def method_matrix(
-    method: str, # one of METHODS
-    sums: Sums, # of the rows, with the products that the method NEEDS
-    alpha: float = 0.1, # ridge added to the diagonal
-    relative: bool = False, # take alpha as a multiple of the mean diagonal
-) -> torch.Tensor: # M with u = v M (d_S, d_T), float64
+    method: str,  # one of METHODS
+    sums: Sums,  # of the rows, with the products that the method NEEDS
+    alpha: float = 0.1,  # ridge added to the diagonal
+    relative: bool = False,  # take alpha as a multiple of the mean diagonal
+) -> torch.Tensor:  # M with u = v M (d_S, d_T), float64
     "The matrix by which `method` moves vectors"
-    if method == "procrustes": return procrustes_map(sums.AB)
-    if method == "logits": sums = sums.about()
+    if method == "procrustes":
+        return procrustes_map(sums.AB)
+    if method == "logits":
+        sums = sums.about()
     gram, cross = (sums.BB, sums.AB.T) if method == "logits" else (sums.AA, sums.AB)
-    T = ridge_map(gram, cross, alpha*(float(gram.diagonal().mean()) if relative else 1))
-    if method == "dual": return torch.linalg.pinv(T, rtol=RCOND).T
+    T = ridge_map(gram, cross, alpha * (float(gram.diagonal().mean()) if relative else 1))
+    if method == "dual":
+        return torch.linalg.pinv(T, rtol=RCOND).T
     return T.T if method == "logits" else T
 
 # %% ../nbs/api/40_emb2emb.ipynb #7c566ce9
 def isometry_distance(
-    T: np.ndarray, # a matrix (d_S, d_T)
-) -> float: # 0 (T turns and scales) .. 1
+    T: np.ndarray,  # a matrix (d_S, d_T)
+) -> float:  # 0 (T turns and scales) .. 1
     "The smallest |T - cQ| / |T| over numbers c and matrices Q with orthonormal rows or columns"
     s = np.linalg.svd(np.asarray(T, np.float64), compute_uv=False)
-    return float(max(0, 1 - s.sum()**2/(len(s)*(s @ s)))**.5)
+    return float(max(0, 1 - s.sum() ** 2 / (len(s) * (s @ s))) ** 0.5)
 
 # %% ../nbs/api/40_emb2emb.ipynb #4001cbb7
 def fold_norm(
-    rows, # unembedding rows (n, d), NumPy or torch
-    norm: FinalNorm, # gain (d,), subtracts_mean
-): # the same kind (n, d)
+    rows,  # unembedding rows (n, d), NumPy or torch
+    norm: FinalNorm,  # gain (d,), subtracts_mean
+):  # the same kind (n, d)
     "The `rows` as a hidden state meets them: times the gain, centered if the norm centers"
     gain = np.asarray(norm.gain)
-    if torch.is_tensor(rows): gain = torch.as_tensor(gain, dtype=rows.dtype, device=rows.device)
+    if torch.is_tensor(rows):
+        gain = torch.as_tensor(gain, dtype=rows.dtype, device=rows.device)
     if gain.shape != rows.shape[1:]:
-        raise ValueError(f"The final norm has {gain.shape[0]} gains and the rows have "
-                         f"{rows.shape[1]} columns: they are not of one model.")
-    rows = rows*gain
+        raise ValueError(
+            f"The final norm has {gain.shape[0]} gains and the rows have "
+            f"{rows.shape[1]} columns: they are not of one model."
+        )
+    rows = rows * gain
     return rows - rows.mean(1)[:, None] if norm.subtracts_mean else rows
 
 # %% ../nbs/api/40_emb2emb.ipynb #548f58de
 def as_floats(
-    x: Any, # an array, a tensor of any float type, or a list of numbers
-) -> np.ndarray: # not copied where it is an array
+    x: Any,  # an array, a tensor of any float type, or a list of numbers
+) -> np.ndarray:  # not copied where it is an array
     "`x` in NumPy, also where it is in bfloat16, on a device, or part of a graph"
     if torch.is_tensor(x):
         x = x.detach().cpu()
         x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     x = np.asarray(x)
-    if x.dtype.kind not in "fiu": raise TypeError(f"Real numbers are wanted; {x.dtype} came.")
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"Real numbers are wanted; {x.dtype} came.")
     return x
 
 
 def pair_rows(
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-) -> tuple: # the two matrices in NumPy
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+) -> tuple:  # the two matrices in NumPy
     "The rows of both sides; a TypeError or ValueError where they are no pair"
-    if isinstance(A, SpacePair): A, B = A.source.matrix, A.target.matrix
+    if isinstance(A, SpacePair):
+        A, B = A.source.matrix, A.target.matrix
     if B is None:
-        raise TypeError("Emb2Emb is fitted on a SpacePair, from match_tokens(source, target), or "
-                        f"on two matrices; one {type(A).__name__} came.")
+        raise TypeError(
+            "Emb2Emb is fitted on a SpacePair, from match_tokens(source, target), or "
+            f"on two matrices; one {type(A).__name__} came."
+        )
     A, B = as_floats(A), as_floats(B)
     if A.ndim != 2 or B.ndim != 2 or len(A) != len(B) or not A.size or not B.size:
-        raise ValueError("The two sides need one row for each shared token, in the same order; "
-                         f"shapes {A.shape} and {B.shape} came. match_tokens makes such a pair.")
+        raise ValueError(
+            "The two sides need one row for each shared token, in the same order; "
+            f"shapes {A.shape} and {B.shape} came. match_tokens makes such a pair."
+        )
     return A, B
 
 # %% ../nbs/api/40_emb2emb.ipynb #855d99b7
@@ -112,20 +125,23 @@ def _check_method(method):
 @dataclass(frozen=True)
 class RowMoments:
     "What maps are made from: the products of two models' rows, and which rows they were"
+
     sums: Sums
-    names: tuple # of the two models; "" where they are not known
-    norms: tuple | None # their final norms, where those are folded into the rows
-    rows: str # fingerprint of the rows
-    tokens: str # fingerprint of the tokens; "" where they are not known
+    names: tuple  # of the two models; "" where they are not known
+    norms: tuple | None  # their final norms, where those are folded into the rows
+    rows: str  # fingerprint of the rows
+    tokens: str  # fingerprint of the tokens; "" where they are not known
 
 
 def fingerprints(
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-    n: int = 64, # rows that are looked at, spread over all
-) -> dict: # rows, tokens: short texts; tokens is "" where there are none
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+    n: int = 64,  # rows that are looked at, spread over all
+) -> dict:  # rows, tokens: short texts; tokens is "" where there are none
     "By what rows, and their tokens, are known again"
-    def digest(parts): return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+
+    def digest(parts):
+        return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
     sides = pair_rows(A, B)
     some = np.unique(np.linspace(0, len(sides[0]) - 1, n).astype(int))
@@ -135,46 +151,53 @@ def fingerprints(
 
 
 def prepared(
-    norms: tuple | None, # the two models' final norms
-) -> tuple: # for `row_sums`
+    norms: tuple | None,  # the two models' final norms
+) -> tuple:  # for `row_sums`
     "What is done to the rows of each side before they are multiplied"
     return (None, None) if norms is None else tuple(partial(fold_norm, norm=n) for n in norms)
 
 
 def row_moments(
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-    methods=METHODS, # that maps are to be made by
-    norms: tuple | None = None, # the two models' final norms, to be folded into the rows
-    device=None, # where the products are made
-) -> RowMoments: # for `Emb2Emb.from_moments`
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+    methods=METHODS,  # that maps are to be made by
+    norms: tuple | None = None,  # the two models' final norms, to be folded into the rows
+    device=None,  # where the products are made
+) -> RowMoments:  # for `Emb2Emb.from_moments`
     "What maps by these `methods` are made from, in one pass over the rows"
-    for method in methods: _check_method(method)
+    for method in methods:
+        _check_method(method)
     sides, names = pair_rows(A, B), A.names if isinstance(A, SpacePair) else ("", "")
     products = sorted(set().union(*(NEEDS[method] for method in methods)))
     sums = row_sums(*sides, products, prepare=prepared(norms), device=device)
     for side, total in (("source", sums.a), ("target", sums.b)):
-        if not total.isfinite().all(): raise ValueError(f"The {side} rows hold NaN or infinities.")
+        if not total.isfinite().all():
+            raise ValueError(f"The {side} rows hold NaN or infinities.")
     if not all(p is None or p.isfinite().all() for p in (sums.AB, sums.AA, sums.BB)):
-        raise ValueError("The squares of these rows are too large for double precision; "
-                         "scale the rows.")
+        raise ValueError(
+            "The squares of these rows are too large for double precision; scale the rows."
+        )
     return RowMoments(sums, names, norms, **fingerprints(A, B))
 
 # %% ../nbs/api/40_emb2emb.ipynb #9dbc1b58
 class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
     "The linear map from a source model's space to a target's (arXiv 2503.21073), by one method"
-    def __init__(self,
-        method: str = "procrustes", # one of METHODS
-        alpha: float = 0.1, # ridge added to the diagonal, as in the paper's code
-        relative: bool = False, # take alpha as a multiple of the mean diagonal instead
-    ): self.method, self.alpha, self.relative = method, alpha, relative
 
-    def fit(self,
-        A: Any, # a SpacePair, or the source's rows (n, d_S)
-        B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-        norms: tuple | None = None, # the two models' final norms: fit on rows with these folded in
-        device=None, # where the products are made
-    ) -> "Emb2Emb": # itself
+    def __init__(
+        self,
+        method: str = "procrustes",  # one of METHODS
+        alpha: float = 0.1,  # ridge added to the diagonal, as in the paper's code
+        relative: bool = False,  # take alpha as a multiple of the mean diagonal instead
+    ):
+        self.method, self.alpha, self.relative = method, alpha, relative
+
+    def fit(
+        self,
+        A: Any,  # a SpacePair, or the source's rows (n, d_S)
+        B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+        norms: tuple | None = None,  # the two models' final norms: fit on rows with these folded in
+        device=None,  # where the products are made
+    ) -> "Emb2Emb":  # itself
         "Fit the map; a ValueError where the rows are no pair, or too few for `alpha`"
         return self._learn(row_moments(A, B, [self.method], norms, device))
 
@@ -184,8 +207,10 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
             raise ValueError(f"alpha is a number, 0 or larger; {self.alpha!r} came.")
         sums, method = moments.sums, self.method
         if lacking := [p for p in sorted(NEEDS[method]) if getattr(sums, p) is None]:
-            raise ValueError(f"These moments lack {lacking[0]}, which the method {method!r} needs: "
-                             f"make them by row_moments(pair, methods=[..., {method!r}]).")
+            raise ValueError(
+                f"These moments lack {lacking[0]}, which the method {method!r} needs: "
+                f"make them by row_moments(pair, methods=[..., {method!r}])."
+            )
         M = method_matrix(method, sums, self.alpha, self.relative).numpy()
         seen = dict(rows=moments.rows, tokens=moments.tokens)
         self._set(M, sums.n, moments.names, moments.norms, seen)
@@ -210,33 +235,36 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
         end = "_" if hasattr(self, "matrix_") else ""
         said = [f"{name}={getattr(self, name + end)!r}" for name in ("method", "alpha", "relative")]
         base = f"Emb2Emb({', '.join(said)})"
-        if not end: return base + ", not fitted"
+        if not end:
+            return base + ", not fitted"
         names = f" {self.source_} -> {self.target_}," if self.source_ else ""
         folded = ", final norms folded in" if self.norms_ else ""
         wide = " -> ".join(map(str, self.matrix_.shape))
         return f"{base}:{names} {self.n_tokens_:,} tokens, {wide} dimensions{folded}"
 
-    def _repr_mimebundle_(self, **kw): return {"text/plain": repr(self)}
+    def _repr_mimebundle_(self, **kw):
+        return {"text/plain": repr(self)}
 
 # %% ../nbs/api/40_emb2emb.ipynb #55c5700e
 @patch
 @classmethod
-def from_moments(cls: Emb2Emb,
-    moments: RowMoments, # from `row_moments`
-    **parameters, # method, alpha, relative
-) -> Emb2Emb: # fitted
+def from_moments(
+    cls: Emb2Emb,
+    moments: RowMoments,  # from `row_moments`
+    **parameters,  # method, alpha, relative
+) -> Emb2Emb:  # fitted
     "A map from what one pass over the rows gave, as many as are wanted"
     return cls(**parameters)._learn(moments)
 
 # %% ../nbs/api/40_emb2emb.ipynb #05b0587d
 def fit_methods(
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T), where `A` is no pair
-    methods=METHODS, # which
-    norms: tuple | None = None, # as in `Emb2Emb.fit`
-    device=None, # where the products are made
-    **parameters, # alpha, relative
-) -> dict: # method -> fitted Emb2Emb
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T), where `A` is no pair
+    methods=METHODS,  # which
+    norms: tuple | None = None,  # as in `Emb2Emb.fit`
+    device=None,  # where the products are made
+    **parameters,  # alpha, relative
+) -> dict:  # method -> fitted Emb2Emb
     "Maps by several methods, from one pass over the rows"
     moments = row_moments(A, B, methods, norms, device)
     return {m: Emb2Emb.from_moments(moments, method=m, **parameters) for m in methods}
@@ -245,66 +273,77 @@ def fit_methods(
 @patch
 def check_fitted(self: Emb2Emb):
     "A NotFittedError where nothing is learned yet"
-    check_is_fitted(self, msg="This %(name)s is not fitted yet: call .fit(pair), or "
-                              "Emb2Emb.from_pretrained(folder).")
+    check_is_fitted(
+        self,
+        msg="This %(name)s is not fitted yet: call .fit(pair), or Emb2Emb.from_pretrained(folder).",
+    )
 
 
 def _vectors(v, width, side):
     "`v` as float64, one vector or several of this `width`"
     if isinstance(v, Mapping):
-        raise TypeError(f"transform takes vectors as arrays; a {type(v).__name__} came, which has "
-                        "layers and lengths: mapping.move(vector, target_model, ...) gives the "
-                        "target's, mapping.transform(vector[layer]) moves one layer.")
+        raise TypeError(
+            f"transform takes vectors as arrays; a {type(v).__name__} came, which has "
+            "layers and lengths: mapping.move(vector, target_model, ...) gives the "
+            "target's, mapping.transform(vector[layer]) moves one layer."
+        )
     v = as_floats(v).astype(np.float64)
     if v.ndim not in (1, 2) or v.shape[-1] != width:
-        raise ValueError(f"The {side} model of this map has {width} dimensions: vectors of shape "
-                         f"({width},) or (m, {width}) are wanted; shape {v.shape} came.")
-    if not np.isfinite(v).all(): raise ValueError("The vector holds NaN or infinities.")
+        raise ValueError(
+            f"The {side} model of this map has {width} dimensions: vectors of shape "
+            f"({width},) or (m, {width}) are wanted; shape {v.shape} came."
+        )
+    if not np.isfinite(v).all():
+        raise ValueError("The vector holds NaN or infinities.")
     return v
 
 
 @patch
-def transform(self: Emb2Emb,
-    v: Any, # vectors of the source (d_S,) or (m, d_S)
-) -> np.ndarray: # vectors of the target (d_T,) or (m, d_T), float64
+def transform(
+    self: Emb2Emb,
+    v: Any,  # vectors of the source (d_S,) or (m, d_S)
+) -> np.ndarray:  # vectors of the target (d_T,) or (m, d_T), float64
     "`v` moved to the target; linear in `v`, so lengths are the method's, not those for steering"
     self.check_fitted()
     return _vectors(v, len(self.matrix_), "source") @ self.matrix_
 
 
 @patch
-def inverse_transform(self: Emb2Emb,
-    u: Any, # vectors of the target (d_T,) or (m, d_T)
-) -> np.ndarray: # vectors of the source
+def inverse_transform(
+    self: Emb2Emb,
+    u: Any,  # vectors of the target (d_T,) or (m, d_T)
+) -> np.ndarray:  # vectors of the source
     "The shortest vectors that `transform` brings nearest to `u`"
     self.check_fitted()
     return _vectors(u, self.matrix_.shape[1], "target") @ np.linalg.pinv(self.matrix_, rcond=RCOND)
 
 # %% ../nbs/api/40_emb2emb.ipynb #b11472c0
 @patch
-def score(self: Emb2Emb,
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T)
-) -> float: # 1: all; 0: no better than the mean row
+def score(
+    self: Emb2Emb,
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T)
+) -> float:  # 1: all; 0: no better than the mean row
     "R^2 of the target's rows as the map makes them, times the one number that suits best"
     A, B = pair_rows(A, B)
     _vectors(B[:1], self.matrix_.shape[1], "target")
-    made_made = made_true = true_true = total = 0.
+    made_made = made_true = true_true = total = 0.0
     for at in row_blocks(len(A), 4096):
         sides = [np.asarray(m[at], np.float64) for m in (A, B)]
         a, b = (m if f is None else f(m) for m, f in zip(sides, prepared(self.norms_)))
         made, total = self.transform(a), total + b.sum(0)
-        made_made, made_true = made_made + (made**2).sum(), made_true + (made*b).sum()
+        made_made, made_true = made_made + (made**2).sum(), made_true + (made * b).sum()
         true_true += (b**2).sum()
-    return float(1 - (true_true - made_true**2/made_made)/(true_true - total @ total/len(A)))
+    return float(1 - (true_true - made_true**2 / made_made) / (true_true - total @ total / len(A)))
 
 # %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
 @patch
 @classmethod
-def paper(cls: Emb2Emb,
-    pair: SpacePair, # unembedding rows of the shared tokens
-    random_state: int = 0, # seed of the draw
-) -> Emb2Emb: # a fitted map by the method "ridge"
+def paper(
+    cls: Emb2Emb,
+    pair: SpacePair,  # unembedding rows of the shared tokens
+    random_state: int = 0,  # seed of the draw
+) -> Emb2Emb:  # a fitted map by the method "ridge"
     "The map as the paper's code makes it: 100,000 ids drawn with replacement, alpha 0.1, ridge"
     draw = np.random.default_rng(random_state).integers(len(pair), size=100_000)
     sums = row_sums(*pair_rows(pair), sorted(NEEDS["ridge"]), rows=(draw, draw))
@@ -315,16 +354,19 @@ def _layer_map(vector, n_target, layer_map):
     "{source layer: target layer}, from what was asked for"
     if layer_map == "relative":
         if not vector.n_layers:
-            raise ValueError("The vector does not say how many layers its model has: give "
-                             "layer_map={source layer: target layer}.")
-        place = lambda i: (i + 1)/vector.n_layers*n_target - 1
+            raise ValueError(
+                "The vector does not say how many layers its model has: give "
+                "layer_map={source layer: target layer}."
+            )
+        place = lambda i: (i + 1) / vector.n_layers * n_target - 1
         nearest = {}
         for i in sorted(vector, key=lambda i: abs(place(i) - max(0, round(place(i))))):
             nearest.setdefault(max(0, round(place(i))), i)
         return {i: j for j, i in sorted(nearest.items())}
     if not isinstance(layer_map, Mapping) or not layer_map:
-        raise ValueError("layer_map is 'relative' or {source layer: target layer}; "
-                         f"{layer_map!r} came.")
+        raise ValueError(
+            f"layer_map is 'relative' or {{source layer: target layer}}; {layer_map!r} came."
+        )
     if odd := [i for i in layer_map if i not in vector]:
         raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, vector))}.")
     if odd := [j for j in layer_map.values() if not 0 <= j < n_target]:
@@ -336,38 +378,49 @@ def _layer_map(vector, n_target, layer_map):
 # %% ../nbs/api/40_emb2emb.ipynb #cdb8919f
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
-    if norm == "keep": return {j: np.linalg.norm(u) for j, u in moved.items()}
-    if norm != "residual": return dict.fromkeys(moved, float(norm))
+    if norm == "keep":
+        return {j: np.linalg.norm(u) for j, u in moved.items()}
+    if norm != "residual":
+        return dict.fromkeys(moved, float(norm))
     if missing := [i for i in layers if not vector.norms.get(i)]:
-        raise ValueError("The vector does not say how long the hidden states of its own layer "
-                         f"{missing[0]} are. extract_steering_vector measures it, and so does "
-                         "from_direction; or say norm='keep', or a length.")
-    return {j: np.linalg.norm(vector[i])/vector.norms[i]*target_norms[j] for i, j in layers.items()}
+        raise ValueError(
+            "The vector does not say how long the hidden states of its own layer "
+            f"{missing[0]} are. extract_steering_vector measures it, and so does "
+            "from_direction; or say norm='keep', or a length."
+        )
+    return {
+        j: np.linalg.norm(vector[i]) / vector.norms[i] * target_norms[j] for i, j in layers.items()
+    }
 
 
 def _with_lengths(directions, lengths):
     "The `directions` made as long as `lengths` says; one of length zero stays"
-    return {j: u*(lengths[j]/(np.linalg.norm(u) or 1)) for j, u in directions.items()}
+    return {j: u * (lengths[j] / (np.linalg.norm(u) or 1)) for j, u in directions.items()}
 
 # %% ../nbs/api/40_emb2emb.ipynb #76a7362a
 @patch
-def move(self: Emb2Emb,
-    vector: SteeringVector, # of the source model
-    target_model: Any, # the target model: a LanguageModel, or what one is made of
-    layer_map="relative", # "relative": the same share of the depth; or {source layer: target layer}
-    norm: str | float = "residual", # as long against hidden states as it was; "keep"; or a length
-    texts=None, # that the target's residual norms are measured on; neutral ones where None
-) -> SteeringVector: # of the target model
+def move(
+    self: Emb2Emb,
+    vector: SteeringVector,  # of the source model
+    target_model: Any,  # the target model: a LanguageModel, or what one is made of
+    layer_map="relative",  # "relative": the same share of the depth; or {source layer: target layer}
+    norm: str | float = "residual",  # as long against hidden states as it was; "keep"; or a length
+    texts=None,  # that the target's residual norms are measured on; neutral ones where None
+) -> SteeringVector:  # of the target model
     "`vector` moved: each layer's vector through the map, put at its layer, at its length"
     if not isinstance(vector, SteeringVector):
-        raise TypeError(f"move takes a SteeringVector; {type(vector).__name__} came. For arrays "
-                        "there is transform, or SteeringVector.from_direction.")
+        raise TypeError(
+            f"move takes a SteeringVector; {type(vector).__name__} came. For arrays "
+            "there is transform, or SteeringVector.from_direction."
+        )
     self.check_fitted()
     if vector.dim != len(self.matrix_):
         wide, names = self.matrix_.shape, (self.source_ or "source", self.target_ or "target")
-        raise ValueError(f"The vector has {vector.dim} dimensions, and the map goes from {wide[0]} "
-                         f"({names[0]}) to {wide[1]} ({names[1]}). Fit a map from the vector's own "
-                         f"model, {vector.model or 'which it does not name'}.")
+        raise ValueError(
+            f"The vector has {vector.dim} dimensions, and the map goes from {wide[0]} "
+            f"({names[0]}) to {wide[1]} ({names[1]}). Fit a map from the vector's own "
+            f"model, {vector.model or 'which it does not name'}."
+        )
     if not isinstance(norm, (int, float)) and norm not in ("residual", "keep"):
         raise ValueError(f"norm is 'residual', 'keep' or a length; {norm!r} came.")
     target = LanguageModel.of(target_model)
@@ -376,40 +429,54 @@ def move(self: Emb2Emb,
     first = next(iter(turned))
     frame = SteeringVector.from_direction(turned[first], first, target, vector.hook, texts=())
     norms = target.residual_norms(texts, list(turned))
-    about = dict(method=self.method_, source=vector.model, norm=norm, tokens=self.n_tokens_,
-                 layers={str(i): j for i, j in layers.items()})
+    about = dict(
+        method=self.method_,
+        source=vector.model,
+        norm=norm,
+        tokens=self.n_tokens_,
+        layers={str(i): j for i, j in layers.items()},
+    )
     lengths = _lengths(norm, vector, turned, layers, norms)
-    return replace(frame, directions=_with_lengths(turned, lengths), norms=norms,
-                   position=vector.position, method=f"{vector.method}, moved by Emb2Emb",
-                   report={**vector.report, "moved": about})
+    return replace(
+        frame,
+        directions=_with_lengths(turned, lengths),
+        norms=norms,
+        position=vector.position,
+        method=f"{vector.method}, moved by Emb2Emb",
+        report={**vector.report, "moved": about},
+    )
 
 # %% ../nbs/api/40_emb2emb.ipynb #fd0867a0
 @patch
-def check_rows(self: Emb2Emb,
-    A: Any, # a SpacePair, or the source's rows (n, d_S)
-    B: Any = None, # the target's rows (n, d_T)
-) -> tuple: # the two matrices in NumPy
+def check_rows(
+    self: Emb2Emb,
+    A: Any,  # a SpacePair, or the source's rows (n, d_S)
+    B: Any = None,  # the target's rows (n, d_T)
+) -> tuple:  # the two matrices in NumPy
     "The rows, if they are those that the map was fitted on; else a ValueError"
     self.check_fitted()
     sides, seen = pair_rows(A, B), fingerprints(A, B)
     for what, mine in self.fingerprints_.items():
         if mine and seen[what] and mine != seen[what]:
-            raise ValueError(f"These are not the {what} that the map was fitted on "
-                             f"({self.n_tokens_:,} of {self.source_ or 'a source'} and "
-                             f"{self.target_ or 'a target'}; {len(sides[0]):,} came). Give the "
-                             "pair of the fit, or fit the map on this one.")
+            raise ValueError(
+                f"These are not the {what} that the map was fitted on "
+                f"({self.n_tokens_:,} of {self.source_ or 'a source'} and "
+                f"{self.target_ or 'a target'}; {len(sides[0]):,} came). Give the "
+                "pair of the fit, or fit the map on this one."
+            )
     return sides
 
 
 @patch
-def controls(self: Emb2Emb,
-    vector: SteeringVector, # of the source model
-    moved: SteeringVector, # what `move` made of it
-    A: Any, # the pair, or the source's rows (n, d_S), that the map was fitted on
-    B: Any = None, # the target's rows (n, d_T)
-    n: int = 20, # how many
-    random_state: int = 0, # seed of the shuffling
-) -> list: # SteeringVectors of the target, as long as `moved` at each layer
+def controls(
+    self: Emb2Emb,
+    vector: SteeringVector,  # of the source model
+    moved: SteeringVector,  # what `move` made of it
+    A: Any,  # the pair, or the source's rows (n, d_S), that the map was fitted on
+    B: Any = None,  # the target's rows (n, d_T)
+    n: int = 20,  # how many
+    random_state: int = 0,  # seed of the shuffling
+) -> list:  # SteeringVectors of the target, as long as `moved` at each layer
     "`vector` moved by maps fitted on the same tokens shuffled: what a map without knowledge gives"
     if "moved" not in moved.report:
         raise ValueError("moved is what move made of the vector; this one was not moved.")
@@ -422,12 +489,18 @@ def controls(self: Emb2Emb,
         sums = replace(sums, AB=shuffled.AB)
         M = method_matrix(self.method_, sums, self.alpha_, self.relative_).numpy()
         turned = {j: vector[int(i)].astype(np.float64) @ M for i, j in layers.items()}
-        out.append(replace(moved, directions=_with_lengths(turned, lengths),
-                           method="moved by a map fitted on shuffled tokens"))
+        out.append(
+            replace(
+                moved,
+                directions=_with_lengths(turned, lengths),
+                method="moved by a map fitted on shuffled tokens",
+            )
+        )
     return out
 
 # %% ../nbs/api/40_emb2emb.ipynb #a9a81d79
 _FILE = "emb2emb.safetensors"
+
 
 @patch
 def _save_pretrained(self: Emb2Emb, save_directory):
@@ -440,18 +513,22 @@ def _save_pretrained(self: Emb2Emb, save_directory):
         for side, norm in zip(("source", "target"), self.norms_):
             tensors[f"{side}_gain"] = np.asarray(norm.gain, np.float64)
         about["subtracts_mean"] = [bool(norm.subtracts_mean) for norm in self.norms_]
-    with replacing(Path(save_directory)/_FILE) as part:
+    with replacing(Path(save_directory) / _FILE) as part:
         save_file(tensors, part, metadata={"emb2emb": json.dumps(about)})
 
 # %% ../nbs/api/40_emb2emb.ipynb #a87fe46c
 def _map_file(name, hub):
     "The file of a map in a folder or on the hub"
     if Path(name).is_dir():
-        if (file := Path(name)/_FILE).is_file(): return file
-        raise FileNotFoundError(f"{name} holds no map: {_FILE} is missing. "
-                                "Emb2Emb().fit(pair).save_pretrained(folder) writes it.")
+        if (file := Path(name) / _FILE).is_file():
+            return file
+        raise FileNotFoundError(
+            f"{name} holds no map: {_FILE} is missing. "
+            "Emb2Emb().fit(pair).save_pretrained(folder) writes it."
+        )
     errors = huggingface_hub.errors
-    try: return Path(huggingface_hub.hf_hub_download(str(name), _FILE, **hub))
+    try:
+        return Path(huggingface_hub.hf_hub_download(str(name), _FILE, **hub))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise hub_error(error, str(name), _FILE, hub.get("revision")) from None
 
@@ -459,14 +536,17 @@ def _map_file(name, hub):
 def _check_map(about, tensors):
     "Refuse what is no map: a ValueError or TypeError that says what is wrong"
     M = tensors["matrix"]
-    if M.ndim != 2 or not M.size: raise ValueError(f"the matrix has shape {M.shape}")
+    if M.ndim != 2 or not M.size:
+        raise ValueError(f"the matrix has shape {M.shape}")
     for name, t in tensors.items():
-        if not np.isfinite(t).all(): raise ValueError(f"{name} holds NaN or infinities")
+        if not np.isfinite(t).all():
+            raise ValueError(f"{name} holds NaN or infinities")
     if about.get("subtracts_mean"):
         gains = [tensors[f"{side}_gain"].shape for side in ("source", "target")]
         if gains != [(n,) for n in M.shape]:
             raise ValueError(f"gains of shape {gains} beside a matrix of {M.shape}")
-    if about["method_"] not in METHODS: raise ValueError(f"there is no method {about['method_']!r}")
+    if about["method_"] not in METHODS:
+        raise ValueError(f"there is no method {about['method_']!r}")
     alpha = about["alpha_"]
     if not isinstance(alpha, (int, float)) or not 0 <= alpha < np.inf:
         raise ValueError(f"alpha is {alpha!r}")
@@ -474,10 +554,11 @@ def _check_map(about, tensors):
 
 @patch
 @classmethod
-def from_pretrained(cls: Emb2Emb,
-    name: str | Path, # a folder, or a repository on the hub
-    **hub, # revision, cache_dir, force_download, local_files_only, token: of hf_hub_download
-) -> Emb2Emb: # fitted
+def from_pretrained(
+    cls: Emb2Emb,
+    name: str | Path,  # a folder, or a repository on the hub
+    **hub,  # revision, cache_dir, force_download, local_files_only, token: of hf_hub_download
+) -> Emb2Emb:  # fitted
     "The map that `save_pretrained` or `push_to_hub` wrote; a ValueError where the file is damaged"
     file = _map_file(name, hub)
     try:
@@ -489,9 +570,12 @@ def from_pretrained(cls: Emb2Emb,
         sides = zip(("source", "target"), about.get("subtracts_mean", []))
         norms = tuple(FinalNorm(None, tensors[f"{side}_gain"], centers) for side, centers in sides)
         names = about["source_"], about["target_"]
-        mapping._set(tensors["matrix"], about["n_tokens_"], names, norms or None,
-                     about["fingerprints_"])
+        mapping._set(
+            tensors["matrix"], about["n_tokens_"], names, norms or None, about["fingerprints_"]
+        )
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is truncated or no map of embgeom ({error!r}): save it again, or "
-                         "download it again.") from None
+        raise ValueError(
+            f"{file} is truncated or no map of embgeom ({error!r}): save it again, or "
+            "download it again."
+        ) from None
     return mapping

@@ -22,7 +22,16 @@ from ._patch import patch
 from .behaviors import ABItem, WordItem
 from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
-from ._forwards import Addition, Question, Text, choose_plan, for_use, log_odds, sweep, text_costs
+from embgeom._forwards import (
+    Addition,
+    Question,
+    Text,
+    choose_plan,
+    for_use,
+    log_odds,
+    sweep,
+    text_costs,
+)
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .steering import SteeringVector
 
@@ -41,9 +50,11 @@ def _letter_questions(tokenizer, item, index):
         a, b = _encode(tokenizer, [prompt + letter for letter in "AB"])
         if a[:-1] != b[:-1] or a[-1] == b[-1]:
             made = [tokenizer.convert_ids_to_tokens(ids[-2:]) for ids in (a, b)]
-            raise ValueError("The letters A and B must each be one token for this tokenizer; after "
-                             f"{prompt[-9:]!r} it makes {made[0]} and {made[1]} of them. Use "
-                             "WordItems instead.")
+            raise ValueError(
+                "The letters A and B must each be one token for this tokenizer; after "
+                f"{prompt[-9:]!r} it makes {made[0]} and {made[1]} of them. Use "
+                "WordItems instead."
+            )
         sides = ([a[-1]], [b[-1]]) if first else ([b[-1]], [a[-1]])
         found.append(Question(index, a[:-1], *sides))
     return found
@@ -56,40 +67,49 @@ def _word_question(tokenizer, item, index, report):
     n = len(prompt)
     for word, i in zip(words, ids):
         if i[:n] != prompt or len(i) == n:
-            raise ValueError(f"Item {index}: this tokenizer has no place between {item.prompt!r} "
-                             f"and {word!r}. A prompt should end without a space, a word begin "
-                             "with one.")
+            raise ValueError(
+                f"Item {index}: this tokenizer has no place between {item.prompt!r} "
+                f"and {word!r}. A prompt should end without a space, a word begin "
+                "with one."
+            )
     first = [i[n] for i in ids]
-    positive, negative = set(first[:len(item.positive)]), set(first[len(item.positive):])
+    positive, negative = set(first[: len(item.positive)]), set(first[len(item.positive) :])
     common = positive & negative
     report["left_out"] |= {word for word, token in zip(words, first) if token in common}
     report["split"] |= {word for word, i in zip(words, ids) if len(i) > n + 1}
     if not positive - common or not negative - common:
-        said = ', '.join(map(repr, words))
-        raise ValueError(f"Item {index}: for this tokenizer the words {said} "
-                         "begin with the same tokens, so nothing tells the two sets apart; choose "
-                         "others.")
+        said = ", ".join(map(repr, words))
+        raise ValueError(
+            f"Item {index}: for this tokenizer the words {said} "
+            "begin with the same tokens, so nothing tells the two sets apart; choose "
+            "others."
+        )
     return Question(index, prompt, sorted(positive - common), sorted(negative - common))
 
 # %% ../nbs/api/42_evaluation.ipynb #b8e38271
 def _questions(tokenizer, items):
     "Every question of `items`, and what was found about their words"
     if not items:
-        raise ValueError("There are no items to measure with; give ABItems or WordItems, or the "
-                         "items of load_behavior(...).")
+        raise ValueError(
+            "There are no items to measure with; give ABItems or WordItems, or the "
+            "items of load_behavior(...)."
+        )
     found, report = [], {"left_out": set(), "split": set()}
     for i, item in enumerate(items):
-        if isinstance(item, ABItem): found += _letter_questions(tokenizer, item, i)
-        elif isinstance(item, WordItem): found.append(_word_question(tokenizer, item, i, report))
-        else: raise TypeError(f"Item {i} is a {type(item).__name__}; items are ABItem or WordItem.")
+        if isinstance(item, ABItem):
+            found += _letter_questions(tokenizer, item, i)
+        elif isinstance(item, WordItem):
+            found.append(_word_question(tokenizer, item, i, report))
+        else:
+            raise TypeError(f"Item {i} is a {type(item).__name__}; items are ABItem or WordItem.")
     return found, {name: tuple(sorted(words)) for name, words in report.items()}
 
 # %% ../nbs/api/42_evaluation.ipynb #fb77e8bc
 def check_items(
     model: LanguageModel,
-    items, # ABItems or WordItems
-    texts=None, # neutral strings
-) -> tuple: # questions, what was found about their words, token ids of the texts
+    items,  # ABItems or WordItems
+    texts=None,  # neutral strings
+) -> tuple:  # questions, what was found about their words, token ids of the texts
     "What a curve would ask `model`; ValueError or TypeError if it cannot be asked"
     questions, report = _questions(model.tokenizer, items)
     model.check_fit([q.ids for q in questions], "Item")
@@ -103,7 +123,7 @@ def _item_values(model, questions, additions, batch_size, progress):
     mean = np.zeros((len(questions), questions[-1].item + 1))
     mean[range(len(questions)), [q.item for q in questions]] = 1
     mean /= mean.sum(0)
-    return odds @ mean, 1/(1 + np.exp(-odds)) @ mean, how
+    return odds @ mean, 1 / (1 + np.exp(-odds)) @ mean, how
 
 # %% ../nbs/api/42_evaluation.ipynb #beee7f03
 def _next_tokens(model, questions, sequences, additions, batch_size):
@@ -112,7 +132,7 @@ def _next_tokens(model, questions, sequences, additions, batch_size):
     texts += [Text(s, range(len(s))) for s in sequences]
     ends = np.cumsum([0, *(len(t.wanted) for t in texts)])
     tokens = np.empty((1 + len(additions), ends[-1]), int)
-    most = 2**25//len(model.model.get_input_embeddings().weight) # logits of 128 MB
+    most = 2**25 // len(model.model.get_input_embeddings().weight)  # logits of 128 MB
     with for_use(model.model):
         plan, rows = choose_plan(model.model, model.layers, [(t,) for t in texts], additions)
         for batch, chunk, logits in sweep(plan, rows, additions, None, batch_size, most):
@@ -126,17 +146,19 @@ def _texts(model, texts):
     texts = NEUTRAL_TEXTS if texts is None else list(texts)
     sequences = _encode(model.tokenizer, texts) if texts else []
     if not sequences or min(map(len, sequences)) < 2:
-        raise ValueError("Texts of two tokens or more are wanted to measure the cost on; none "
-                         "came, or a shorter one.")
+        raise ValueError(
+            "Texts of two tokens or more are wanted to measure the cost on; none "
+            "came, or a shorter one."
+        )
     model.check_fit(sequences)
     return sequences
 
 
 def perplexity(
-    model, # a LanguageModel, or what one is made of; it may be steered
-    texts=None, # strings; `NEUTRAL_TEXTS` where None
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-) -> float: # 1 or more
+    model,  # a LanguageModel, or what one is made of; it may be steered
+    texts=None,  # strings; `NEUTRAL_TEXTS` where None
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+) -> float:  # 1 or more
     "The perplexity of `texts`: the exponential of the mean negative log-likelihood of a token"
     model = LanguageModel.of(model)
     losses, _ = text_costs(model.model, model.layers, _texts(model, texts), (), batch_size)
@@ -144,22 +166,30 @@ def perplexity(
 
 # %% ../nbs/api/42_evaluation.ipynb #e8fd0610
 def random_vectors(
-    vector: SteeringVector, # whose layers and lengths they have
-    n: int = 20, # how many
-    random_state: int = 0, # seed
-) -> list: # of SteeringVectors
+    vector: SteeringVector,  # whose layers and lengths they have
+    n: int = 20,  # how many
+    random_state: int = 0,  # seed
+) -> list:  # of SteeringVectors
     "`n` vectors of random directions, at each layer as long as `vector`"
     rng, made = np.random.default_rng(random_state), []
     for i in range(n):
         drawn = {l: rng.standard_normal(len(v)) for l, v in vector.items()}
-        long = {l: d*(np.linalg.norm(vector[l])/np.linalg.norm(d)) for l, d in drawn.items()}
-        made.append(replace(vector, directions=long, method="random", position=None,
-                            report={"random_state": random_state, "number": i}))
+        long = {l: d * (np.linalg.norm(vector[l]) / np.linalg.norm(d)) for l, d in drawn.items()}
+        made.append(
+            replace(
+                vector,
+                directions=long,
+                method="random",
+                position=None,
+                report={"random_state": random_state, "number": i},
+            )
+        )
     return made
 
 # %% ../nbs/api/42_evaluation.ipynb #f74edb28
 class Estimate(NamedTuple):
     "A value and its 95% interval; NaN where there is none"
+
     value: float
     low: float
     high: float
@@ -172,43 +202,48 @@ class Estimate(NamedTuple):
 @lru_cache(8)
 def _resamples(n, random_state, times=2000):
     "How much each of `n` items weighs in each of `times` samples with replacement (times, n)"
-    return np.random.default_rng(random_state).multinomial(n, [1/n]*n, times)/n
+    return np.random.default_rng(random_state).multinomial(n, [1 / n] * n, times) / n
 
 
 def _mean(values, random_state):
     "The mean of `values` (items,), with the range of 95% of the means of resampled items"
-    low, high = np.quantile(_resamples(len(values), random_state) @ values, [.025, .975])
+    low, high = np.quantile(_resamples(len(values), random_state) @ values, [0.025, 0.975])
     return Estimate(float(values.mean()), float(low), float(high))
 
 # %% ../nbs/api/42_evaluation.ipynb #006d4993
 @dataclass(frozen=True, repr=False, eq=False)
 class SteeringCurve(Result):
     "What a steering vector, its controls and other vectors do to items and to neutral text"
-    model: str # its name
-    layers: tuple # where the vector is added
-    multipliers: tuple # ascending, with 0
-    names: tuple # (name, number) of each vector; the first is ("vector", 0)
-    origins: tuple # the name of the model that each vector was found in
-    lengths: tuple # how long each vector is, over all its layers
-    controls: tuple # names of the vectors that say what chance gives
-    log_odds: np.ndarray # of each item (vectors, items, multipliers)
-    probability: np.ndarray # of what shows the behavior (vectors, items, multipliers)
-    ratio: np.ndarray # of the perplexity of neutral text to the unsteered (vectors, multipliers)
-    kl: np.ndarray # mean divergence of the next token from the unsteered (vectors, multipliers)
-    next_tokens: np.ndarray # after prompts, then in neutral text (places, multipliers)
-    n_prompts: int # how many of the places are ends of prompts
-    perplexity: float # of neutral text, not steered
-    random_state: int # seed of the resampled items
-    report: dict # how it was computed, what was left out
 
-    def at(self,
-        name: str, # of a vector
-        which: int = 0, # its number among those of the name
-    ) -> int: # its place in `names`
+    model: str  # its name
+    layers: tuple  # where the vector is added
+    multipliers: tuple  # ascending, with 0
+    names: tuple  # (name, number) of each vector; the first is ("vector", 0)
+    origins: tuple  # the name of the model that each vector was found in
+    lengths: tuple  # how long each vector is, over all its layers
+    controls: tuple  # names of the vectors that say what chance gives
+    log_odds: np.ndarray  # of each item (vectors, items, multipliers)
+    probability: np.ndarray  # of what shows the behavior (vectors, items, multipliers)
+    ratio: np.ndarray  # of the perplexity of neutral text to the unsteered (vectors, multipliers)
+    kl: np.ndarray  # mean divergence of the next token from the unsteered (vectors, multipliers)
+    next_tokens: np.ndarray  # after prompts, then in neutral text (places, multipliers)
+    n_prompts: int  # how many of the places are ends of prompts
+    perplexity: float  # of neutral text, not steered
+    random_state: int  # seed of the resampled items
+    report: dict  # how it was computed, what was left out
+
+    def at(
+        self,
+        name: str,  # of a vector
+        which: int = 0,  # its number among those of the name
+    ) -> int:  # its place in `names`
         "Where in the arrays a vector stands; ValueError if there is none"
-        if (name, which) in self.names: return self.names.index((name, which))
-        raise ValueError(f"There is no vector {which} called {name!r} in this curve; there are "
-                         f"{', '.join(_counted(self.names))}.")
+        if (name, which) in self.names:
+            return self.names.index((name, which))
+        raise ValueError(
+            f"There is no vector {which} called {name!r} in this curve; there are "
+            f"{', '.join(_counted(self.names))}."
+        )
 
     def _long(self, **arrays):
         "`arrays` (vectors, ..., multipliers) as columns beside name, number and multiplier"
@@ -219,11 +254,11 @@ class SteeringCurve(Result):
         columns["multiplier"] = np.array(self.multipliers)[m]
         return pd.DataFrame(columns | {k: a.ravel() for k, a in arrays.items()})
 
-    def to_frame(self) -> pd.DataFrame: # a row for each vector, item and multiplier
+    def to_frame(self) -> pd.DataFrame:  # a row for each vector, item and multiplier
         "Every value: name, number, item, multiplier, log_odds, probability"
         return self._long(log_odds=self.log_odds, probability=self.probability)
 
-    def costs(self) -> pd.DataFrame: # a row for each vector and multiplier
+    def costs(self) -> pd.DataFrame:  # a row for each vector and multiplier
         "What each vector costs: name, number, multiplier, ratio, kl"
         return self._long(ratio=self.ratio, kl=self.kl)
 
@@ -236,53 +271,60 @@ def _counted(names):
 
 def _span(multipliers):
     "The two ends of `multipliers`, in words"
-    if len(multipliers) == 1: return "0 alone"
+    if len(multipliers) == 1:
+        return "0 alone"
     return f"{number(float(multipliers[0]))} to {number(float(multipliers[-1]))}"
 
 # %% ../nbs/api/42_evaluation.ipynb #bde618a4
-MAX_RATIO = 1.2 # how many times as much neutral text may cost, for a multiplier to be usable
+MAX_RATIO = 1.2  # how many times as much neutral text may cost, for a multiplier to be usable
+
 
 @patch
-def usable(self: SteeringCurve,
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    name: str = "vector", # which vector
-) -> tuple: # multipliers, 0 among them
+def usable(
+    self: SteeringCurve,
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    name: str = "vector",  # which vector
+) -> tuple:  # multipliers, 0 among them
     "The multipliers around 0 up to which neutral text costs no more"
     fine, zero = self.ratio[self.at(name)] <= max_ratio, self.multipliers.index(0)
     low = zero - int(np.cumprod(fine[:zero][::-1]).sum())
-    high = zero + int(np.cumprod(fine[zero + 1:]).sum())
-    return self.multipliers[low:high + 1]
+    high = zero + int(np.cumprod(fine[zero + 1 :]).sum())
+    return self.multipliers[low : high + 1]
 
 # %% ../nbs/api/42_evaluation.ipynb #219189ff
 @patch
-def change(self: SteeringCurve,
-    measure: str = "log_odds", # or "probability"
-) -> np.ndarray: # (vectors, items, multipliers)
+def change(
+    self: SteeringCurve,
+    measure: str = "log_odds",  # or "probability"
+) -> np.ndarray:  # (vectors, items, multipliers)
     "The values less those of the model not steered"
     values, zero = getattr(self, measure), self.multipliers.index(0)
-    return values - values[..., zero:zero + 1]
+    return values - values[..., zero : zero + 1]
 
 
 @patch
-def item_slopes(self: SteeringCurve,
-    name: str = "vector", # which vector
-    which: int = 0, # its number among those of the name
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    usable_for: tuple = ("vector",), # the vectors that may cost no more
-) -> np.ndarray: # (items,), log-odds per unit of multiplier; NaN where 0 alone is usable
+def item_slopes(
+    self: SteeringCurve,
+    name: str = "vector",  # which vector
+    which: int = 0,  # its number among those of the name
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    usable_for: tuple = ("vector",),  # the vectors that may cost no more
+) -> np.ndarray:  # (items,), log-odds per unit of multiplier; NaN where 0 alone is usable
     "For each item what a unit of multiplier adds to the log-odds, over the usable multipliers"
     both = set(self.multipliers).intersection(*(self.usable(max_ratio, n) for n in usable_for))
-    m = np.where(np.isin(self.multipliers, [*both]), self.multipliers, 0.)
-    if not m.any(): return np.full(self.log_odds.shape[1], np.nan)
-    return self.change()[self.at(name, which)] @ m/(m @ m)
+    m = np.where(np.isin(self.multipliers, [*both]), self.multipliers, 0.0)
+    if not m.any():
+        return np.full(self.log_odds.shape[1], np.nan)
+    return self.change()[self.at(name, which)] @ m / (m @ m)
 
 # %% ../nbs/api/42_evaluation.ipynb #b70472cf
 @patch
-def slope(self: SteeringCurve,
-    name: str = "vector", # which vector
-    which: int = 0, # its number among those of the name
-    max_ratio: float = MAX_RATIO, # for the vector, and for it if it is no control
-) -> Estimate: # log-odds per unit of multiplier
+def slope(
+    self: SteeringCurve,
+    name: str = "vector",  # which vector
+    which: int = 0,  # its number among those of the name
+    max_ratio: float = MAX_RATIO,  # for the vector, and for it if it is no control
+) -> Estimate:  # log-odds per unit of multiplier
     "The mean over items of what a unit of multiplier adds to the log-odds"
     usable_for = ("vector",) if name in self.controls else ("vector", name)
     slopes = self.item_slopes(name, which, max_ratio, usable_for)
@@ -290,48 +332,58 @@ def slope(self: SteeringCurve,
 
 
 @patch
-def slopes(self: SteeringCurve,
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-) -> pd.DataFrame: # a row for each vector: name, number, slope, low, high
+def slopes(
+    self: SteeringCurve,
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+) -> pd.DataFrame:  # a row for each vector: name, number, slope, low, high
     "The slope of every vector"
-    return pd.DataFrame([(*n, *self.slope(*n, max_ratio)) for n in self.names],
-                        columns=["name", "number", "slope", "low", "high"])
+    return pd.DataFrame(
+        [(*n, *self.slope(*n, max_ratio)) for n in self.names],
+        columns=["name", "number", "slope", "low", "high"],
+    )
 
 
 @patch
-def chance(self: SteeringCurve,
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    name: str = "vector", # the vector whose usable multipliers are taken
-) -> np.ndarray: # (controls,)
+def chance(
+    self: SteeringCurve,
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    name: str = "vector",  # the vector whose usable multipliers are taken
+) -> np.ndarray:  # (controls,)
     "The mean slope of each control"
-    return np.array([self.item_slopes(*n, max_ratio, (name,)).mean()
-                     for n in self.names if n[0] in self.controls])
+    return np.array(
+        [
+            self.item_slopes(*n, max_ratio, (name,)).mean()
+            for n in self.names
+            if n[0] in self.controls
+        ]
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #303633a5
 def fieller(
-    own: np.ndarray, # a value of each item (n,)
-    other: np.ndarray, # another value of the same items (n,)
-) -> Estimate: # NaN where the interval would have no bounds
+    own: np.ndarray,  # a value of each item (n,)
+    other: np.ndarray,  # another value of the same items (n,)
+) -> Estimate:  # NaN where the interval would have no bounds
     "The mean of `own` as a share of the mean of `other`, with Fieller's 95% interval"
     a, b = own.mean(), other.mean()
-    (aa, ab), (_, bb) = np.cov(own, other)/len(own) # of the two means
-    t = stdtrit(len(own) - 1, .975)**2
+    (aa, ab), (_, bb) = np.cov(own, other) / len(own)  # of the two means
+    t = stdtrit(len(own) - 1, 0.975) ** 2
     # the shares s for which (a - s b)^2 is at most t times its variance, aa - 2 s ab + s^2 bb
-    A, B, C = b*b - t*bb, a*b - t*ab, a*a - t*aa
-    if not A > 0: return Estimate(np.nan, np.nan, np.nan) # b may be 0
-    root = max(B*B - A*C, 0)**.5
-    return Estimate(float(a/b), float((B - root)/A), float((B + root)/A))
+    A, B, C = b * b - t * bb, a * b - t * ab, a * a - t * aa
+    if not A > 0:
+        return Estimate(np.nan, np.nan, np.nan)  # b may be 0
+    root = max(B * B - A * C, 0) ** 0.5
+    return Estimate(float(a / b), float((B - root) / A), float((B + root) / A))
 
 # %% ../nbs/api/42_evaluation.ipynb #017a544c
 @patch
 @property
-def no_share(self: SteeringCurve) -> str: # empty where there is a share
+def no_share(self: SteeringCurve) -> str:  # empty where there is a share
     "Why what the vector does is not given as a share of what the native vector does"
     own, native = self._beside_native()
     lengths = [l for l, (n, _) in zip(self.lengths, self.names) if n in self.controls]
-    chance = self.chance(name="native")/lengths if lengths else np.zeros(1)
+    chance = self.chance(name="native") / lengths if lengths else np.zeros(1)
     native_slope = _mean(native, self.random_state)
-    if not native_slope.low > max(0, np.quantile(chance, .95)):
+    if not native_slope.low > max(0, np.quantile(chance, 0.95)):
         return "the target's own vector does not beat chance here: no share"
     if np.isnan(fieller(own, native).value):
         return "the interval of the share has no bounds: no share"
@@ -341,93 +393,124 @@ def no_share(self: SteeringCurve) -> str: # empty where there is a share
 @patch
 def _beside_native(self: SteeringCurve):
     "Slopes (items,) of the vector and of the native one, by length, where both are usable"
-    return [self.item_slopes(n, 0, MAX_RATIO, ("vector", "native"))/self.lengths[self.at(n)]
-            for n in ("vector", "native")]
+    return [
+        self.item_slopes(n, 0, MAX_RATIO, ("vector", "native")) / self.lengths[self.at(n)]
+        for n in ("vector", "native")
+    ]
 
 
 @patch
 @property
-def effect_at_equal_length(self: SteeringCurve) -> Estimate: # NaN where there is `no_share`
+def effect_at_equal_length(self: SteeringCurve) -> Estimate:  # NaN where there is `no_share`
     "The slope as a share of the native vector's, if both were as long, where both are usable"
-    if self.no_share: return Estimate(np.nan, np.nan, np.nan)
+    if self.no_share:
+        return Estimate(np.nan, np.nan, np.nan)
     return fieller(*self._beside_native())
 
 # %% ../nbs/api/42_evaluation.ipynb #5db1dc64
 @patch
-def at_cost(self: SteeringCurve,
-    kl: float = .05, # mean divergence of the next token from the unsteered
-    sign: int = 1, # 1 for positive multipliers, -1 for negative
-) -> pd.DataFrame: # name, number, multiplier, change, low, high, ratio; NaN where never so dear
+def at_cost(
+    self: SteeringCurve,
+    kl: float = 0.05,  # mean divergence of the next token from the unsteered
+    sign: int = 1,  # 1 for positive multipliers, -1 for negative
+) -> pd.DataFrame:  # name, number, multiplier, change, low, high, ratio; NaN where never so dear
     "What each vector changes where it costs `kl`, between the multipliers that were tried"
-    tried = sorted((m for m in self.multipliers if m*sign >= 0), key=abs)
+    tried = sorted((m for m in self.multipliers if m * sign >= 0), key=abs)
     side, size, rows = [self.multipliers.index(m) for m in tried], np.abs(tried), []
     for at, name in enumerate(self.names):
-        root = np.maximum.accumulate(np.sqrt(self.kl[at, side])) # about linear in the multiplier
-        m = np.interp(kl**.5, root, size) if root[-1] >= kl**.5 else np.nan
+        root = np.maximum.accumulate(np.sqrt(self.kl[at, side]))  # about linear in the multiplier
+        m = np.interp(kl**0.5, root, size) if root[-1] >= kl**0.5 else np.nan
         change = np.array([np.interp(m, size, c) for c in self.change()[at][:, side]])
         ratio = np.interp(m, size, self.ratio[at, side])
-        rows.append((*name, sign*m, *_mean(change, self.random_state), ratio))
-    return pd.DataFrame(rows, columns=["name", "number", "multiplier", "change", "low", "high",
-                                       "ratio"])
+        rows.append((*name, sign * m, *_mean(change, self.random_state), ratio))
+    return pd.DataFrame(
+        rows, columns=["name", "number", "multiplier", "change", "low", "high", "ratio"]
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #86982a42
 @patch
-def next_words(self: SteeringCurve,
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-) -> pd.DataFrame: # two rows: prompts of the items, neutral text; changed, places, share
+def next_words(
+    self: SteeringCurve,
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+) -> pd.DataFrame:  # two rows: prompts of the items, neutral text; changed, places, share
     "At how many places the likeliest next token is another at either end of the usable multipliers"
     ends, zero = self.usable(max_ratio), self.multipliers.index(0)
     at = [self.multipliers.index(m) for m in (ends[0], ends[-1])]
     changed = (self.next_tokens[:, at] != self.next_tokens[:, [zero]]).any(1)
-    parts = [changed[:self.n_prompts], changed[self.n_prompts:]]
-    return pd.DataFrame({"where": ["after the prompts", "in neutral text"],
-                         "changed": [int(p.sum()) for p in parts], "places": [*map(len, parts)],
-                         "share": [float(p.mean()) for p in parts]})
+    parts = [changed[: self.n_prompts], changed[self.n_prompts :]]
+    return pd.DataFrame(
+        {
+            "where": ["after the prompts", "in neutral text"],
+            "changed": [int(p.sum()) for p in parts],
+            "places": [*map(len, parts)],
+            "share": [float(p.mean()) for p in parts],
+        }
+    )
 
 
 @patch
 def _next_words(self: SteeringCurve, max_ratio):
     "What `next_words` found, in words"
     prompts, neutral = self.next_words(max_ratio).itertuples()
-    return (f"the likeliest next word changes in {prompts.changed} of {prompts.places} prompts "
-            f"and at {neutral.share:.0%} of the places in neutral text")
+    return (
+        f"the likeliest next word changes in {prompts.changed} of {prompts.places} prompts "
+        f"and at {neutral.share:.0%} of the places in neutral text"
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #88eb059b
-MIN_CONTROLS = 20 # the fewest controls that say what chance gives
+MIN_CONTROLS = 20  # the fewest controls that say what chance gives
 OUTCOMES = ("works", "breaks the model", "does nothing", "undecided")
 
+
 @patch
-def judge(self: SteeringCurve,
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    broken_ratio: float = 2., # from where on the model counts as broken
-    quantile: float = .95, # of the controls' slopes, that the slope has to pass
-    min_controls: int = MIN_CONTROLS, # how many controls are wanted
-) -> str: # begins with one of `OUTCOMES`
+def judge(
+    self: SteeringCurve,
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    broken_ratio: float = 2.0,  # from where on the model counts as broken
+    quantile: float = 0.95,  # of the controls' slopes, that the slope has to pass
+    min_controls: int = MIN_CONTROLS,  # how many controls are wanted
+) -> str:  # begins with one of `OUTCOMES`
     "Whether the vector works, in words"
     chance, n = self.chance(max_ratio), self.log_odds.shape[1]
     if n < 5:
         return f"undecided: too few items for an interval ({n}). 5 are the least, 50 are good."
     if len(chance) < min_controls:
-        return (f"undecided: too few controls to say what chance gives ({len(chance)}). At least "
-                f"{min_controls} are wanted, e.g. controls={{'random': random_vectors(vector)}}.")
+        return (
+            f"undecided: too few controls to say what chance gives ({len(chance)}). At least "
+            f"{min_controls} are wanted, e.g. controls={{'random': random_vectors(vector)}}."
+        )
     slope, bar = self.slope(max_ratio=max_ratio), np.quantile(chance, quantile)
     works = slope.low > 0 and slope.value > bar
-    way = ("moves the log-odds the other way" if slope.high < 0 else
-           "may not move the log-odds at all" if not slope.low > 0 else
-           f"moves the log-odds up, {'and more' if works else 'but not more'} than chance does")
+    way = (
+        "moves the log-odds the other way"
+        if slope.high < 0
+        else "may not move the log-odds at all"
+        if not slope.low > 0
+        else f"moves the log-odds up, {'and more' if works else 'but not more'} than chance does"
+    )
     usable = self.usable(max_ratio)
-    why = (f"it {way}. A unit of multiplier adds {slope} to them. Of {len(chance)} controls "
-           f"{quantile:.0%} add less than {number(float(bar))}. Measured where neutral text costs "
-           f"at most {max_ratio} times as much (multipliers {_span(usable)}).")
+    why = (
+        f"it {way}. A unit of multiplier adds {slope} to them. Of {len(chance)} controls "
+        f"{quantile:.0%} add less than {number(float(bar))}. Measured where neutral text costs "
+        f"at most {max_ratio} times as much (multipliers {_span(usable)})."
+    )
     if len(usable) == 1:
-        why = (f"no multiplier but 0 costs at most {max_ratio} times as much. Try smaller ones, "
-               "see multiplier_range.")
-    if works: return f"works on the measured words; {self._next_words(max_ratio)}: {why}"
-    if not self.ratio[0].max() > broken_ratio: return f"does nothing: {why}"
-    at, cost = min(((m, r) for m, r in zip(self.multipliers, self.ratio[0]) if r > broken_ratio),
-                   key=lambda pair: abs(pair[0]))
-    return (f"breaks the model: at multiplier {number(at)} neutral text costs "
-            f"{number(float(cost))} times as much. Short of that, {why}")
+        why = (
+            f"no multiplier but 0 costs at most {max_ratio} times as much. Try smaller ones, "
+            "see multiplier_range."
+        )
+    if works:
+        return f"works on the measured words; {self._next_words(max_ratio)}: {why}"
+    if not self.ratio[0].max() > broken_ratio:
+        return f"does nothing: {why}"
+    at, cost = min(
+        ((m, r) for m, r in zip(self.multipliers, self.ratio[0]) if r > broken_ratio),
+        key=lambda pair: abs(pair[0]),
+    )
+    return (
+        f"breaks the model: at multiplier {number(at)} neutral text costs "
+        f"{number(float(cost))} times as much. Short of that, {why}"
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #511451d5
 @patch
@@ -450,72 +533,118 @@ def numbers(self: SteeringCurve):
     chance, native, at_most = self.chance(), {}, {}
     others = [n for n in self.names[1:] if n[0] not in self.controls]
     if ("native", 0) in self.names:
-        native = {"native_slope": str(self.slope("native")),
-                  "effect_at_equal_length": self.no_share or str(self.effect_at_equal_length)}
+        native = {
+            "native_slope": str(self.slope("native")),
+            "effect_at_equal_length": self.no_share or str(self.effect_at_equal_length),
+        }
     controls = [n for n in self.names if n[0] in self.controls]
     beside = {"others": ", ".join(_counted(others))} if others else {}
-    if len(chance): at_most["chance"] = f"95% below {number(float(np.quantile(chance, .95)))}"
-    return {"model": self.model, "layers": self.layers, "items": self.log_odds.shape[1],
-            "controls": ", ".join(_counted(controls)) if controls else "none", **beside,
-            "multipliers": _span(self.multipliers), "usable": _span(self.usable()),
-            "slope": str(self.slope()), **at_most, **native,
-            "verdict": self.verdict.partition(": it ")[0]}
+    if len(chance):
+        at_most["chance"] = f"95% below {number(float(np.quantile(chance, 0.95)))}"
+    return {
+        "model": self.model,
+        "layers": self.layers,
+        "items": self.log_odds.shape[1],
+        "controls": ", ".join(_counted(controls)) if controls else "none",
+        **beside,
+        "multipliers": _span(self.multipliers),
+        "usable": _span(self.usable()),
+        "slope": str(self.slope()),
+        **at_most,
+        **native,
+        "verdict": self.verdict.partition(": it ")[0],
+    }
 
 # %% ../nbs/api/42_evaluation.ipynb #865f2b6b
 @patch
-def bands(self: SteeringCurve,
-    measure: str = "log_odds", # or "probability"
-) -> pd.DataFrame: # a row for each vector that is no control, and multiplier
+def bands(
+    self: SteeringCurve,
+    measure: str = "log_odds",  # or "probability"
+) -> pd.DataFrame:  # a row for each vector that is no control, and multiplier
     "name, found in, multiplier, mean change of `measure` with its interval (low, high), ratio, kl"
     change, rows = self.change(measure), []
     weights = _resamples(change.shape[1], self.random_state)
     for i, (name, _) in enumerate(self.names):
-        if name in self.controls: continue
-        low, high = np.quantile(weights @ change[i], [.025, .975], axis=0)
-        rows += zip([name]*len(low), [self.origins[i]]*len(low), self.multipliers,
-                    change[i].mean(0), low, high, self.ratio[i], self.kl[i])
-    return pd.DataFrame(rows, columns=["name", "found in", "multiplier", "change", "low", "high",
-                                       "ratio", "kl"])
+        if name in self.controls:
+            continue
+        low, high = np.quantile(weights @ change[i], [0.025, 0.975], axis=0)
+        rows += zip(
+            [name] * len(low),
+            [self.origins[i]] * len(low),
+            self.multipliers,
+            change[i].mean(0),
+            low,
+            high,
+            self.ratio[i],
+            self.kl[i],
+        )
+    return pd.DataFrame(
+        rows, columns=["name", "found in", "multiplier", "change", "low", "high", "ratio", "kl"]
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #0ae67126
 @patch
-def chart(self: SteeringCurve,
-    measure: str = "log_odds", # or "probability"
-    max_ratio: float = MAX_RATIO, # the cost to mark
-    title: str | None = None, # what is seen; model, layer and outcome where None
-): # -> altair chart: the change above, the cost below
+def chart(
+    self: SteeringCurve,
+    measure: str = "log_odds",  # or "probability"
+    max_ratio: float = MAX_RATIO,  # the cost to mark
+    title: str | None = None,  # what is seen; model, layer and outcome where None
+):  # -> altair chart: the change above, the cost below
     "The mean change over items with its interval; grey: 90% of the controls; below, what it costs"
     frame, above, below = self.bands(measure), {}, {}
-    if self.controls: # the band of the controls
+    if self.controls:  # the band of the controls
         at = [i for i, (name, _) in enumerate(self.names) if name in self.controls]
         band = {"multiplier": self.multipliers}
         for kind, values in (("", self.change(measure)[at].mean(1)), ("ratio_", self.ratio[at])):
             ends = f"chance_{kind}low", f"chance_{kind}high"
-            band |= dict(zip(ends, np.quantile(values, [.05, .95], axis=0)))
+            band |= dict(zip(ends, np.quantile(values, [0.05, 0.95], axis=0)))
         frame = frame.merge(pd.DataFrame(band))
         above = dict(null_low="chance_low", null_high="chance_high")
         below = dict(null_low="chance_ratio_low", null_high="chance_ratio_high")
-    line = partial(line_chart, frame, "multiplier", name="name", x_title="multiplier", points=True,
-                   model="found in", also=["found in", "change", "low", "high", "ratio", "kl"])
-    change = line(y="change", y_title=f"change of {measure.replace('_odds', '-odds')}",
-                  low="low", high="high", **above)
-    domain = float(min(.95, self.ratio.min())), float(max(1.1*max_ratio, self.ratio.max()))
-    cost = line(y="ratio", y_title="perplexity, times", log=True, domain=domain,
-                threshold=max_ratio, height=90, **below)
+    line = partial(
+        line_chart,
+        frame,
+        "multiplier",
+        name="name",
+        x_title="multiplier",
+        points=True,
+        model="found in",
+        also=["found in", "change", "low", "high", "ratio", "kl"],
+    )
+    change = line(
+        y="change",
+        y_title=f"change of {measure.replace('_odds', '-odds')}",
+        low="low",
+        high="high",
+        **above,
+    )
+    domain = float(min(0.95, self.ratio.min())), float(max(1.1 * max_ratio, self.ratio.max()))
+    cost = line(
+        y="ratio",
+        y_title="perplexity, times",
+        log=True,
+        domain=domain,
+        threshold=max_ratio,
+        height=90,
+        **below,
+    )
     n, layers = len(self.chance(max_ratio)), ", ".join(map(str, self.layers))
-    seen = f"mean of {self.log_odds.shape[1]} items" + f"; grey: 90% of {n} controls"*bool(n)
+    seen = f"mean of {self.log_odds.shape[1]} items" + f"; grey: 90% of {n} controls" * bool(n)
     title = title or f"{self.model}, layer {layers}: {self.outcome}"
     return stacked_chart([change, cost], [title, seen])
 
 # %% ../nbs/api/42_evaluation.ipynb #d10fab04
-MULTIPLIERS = (-2., -1.5, -1., -.5, 0., .5, 1., 1.5, 2.)
+MULTIPLIERS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+
 
 def _check_multipliers(multipliers):
     "`multipliers` ascending, or an error"
     found = sorted({float(m) for m in multipliers})
     if 0 not in found or len(found) < 2 or not np.isfinite(found).all():
-        raise ValueError("multipliers are numbers, 0 among them, to compare with the model not "
-                         f"steered; {tuple(multipliers)} came.")
+        raise ValueError(
+            "multipliers are numbers, 0 among them, to compare with the model not "
+            f"steered; {tuple(multipliers)} came."
+        )
     return tuple(found)
 
 # %% ../nbs/api/42_evaluation.ipynb #e1cd24f8
@@ -523,10 +652,13 @@ def _check_vectors(model, vector, controls, others, layers):
     "(name, number) -> each vector cut to `layers`; a warning if the controls are too few"
     controls, others = controls or {}, others or {}
     if "native" in controls:
-        raise ValueError("controls= takes vectors that should do nothing, and the native one "
-                         "should do something: give it in others=.")
+        raise ValueError(
+            "controls= takes vectors that should do nothing, and the native one "
+            "should do something: give it in others=."
+        )
     taken = {"vector", *controls} & {*others} or {"vector"} & {*controls}
-    if taken: raise ValueError(f"The name {taken.pop()!r} is taken; call the vector otherwise.")
+    if taken:
+        raise ValueError(f"The name {taken.pop()!r} is taken; call the vector otherwise.")
     lists = {"vector": [vector]}
     for name, found in (others | controls).items():
         lists[name] = list(found) if isinstance(found, (list, tuple)) else [found]
@@ -534,17 +666,23 @@ def _check_vectors(model, vector, controls, others, layers):
         if not found or not all(isinstance(v, SteeringVector) for v in found):
             came = type(found[0]).__name__ if found else "an empty list"
             raise TypeError(f"{name!r} should be a SteeringVector or a list of them; {came} came.")
-        for v in found: v.check(model)
+        for v in found:
+            v.check(model)
     if 0 < (n := sum(len(lists[name]) for name in controls)) < MIN_CONTROLS:
-        warnings.warn(f"{n} controls are too few to say what chance gives: the verdict will be "
-                      f"'undecided'. At least {MIN_CONTROLS} are wanted.", stacklevel=3)
-    return {(name, i): _cut(v, layers)
-            for name, found in lists.items() for i, v in enumerate(found)}
+        warnings.warn(
+            f"{n} controls are too few to say what chance gives: the verdict will be "
+            f"'undecided'. At least {MIN_CONTROLS} are wanted.",
+            stacklevel=3,
+        )
+    return {
+        (name, i): _cut(v, layers) for name, found in lists.items() for i, v in enumerate(found)
+    }
 
 
 def _cut(vector, layers):
     "`vector` at some of its `layers`; all where None"
-    if layers is None: return vector
+    if layers is None:
+        return vector
     return vector.subset([layers] if isinstance(layers, (int, np.integer)) else list(layers))
 
 # %% ../nbs/api/42_evaluation.ipynb #e6f58f85
@@ -566,18 +704,18 @@ def _unsteered_in(values, vectors, multipliers):
 
 # %% ../nbs/api/42_evaluation.ipynb #9bce7beb
 def steering_curve(
-    model, # a LanguageModel, or what one is made of
-    vector: SteeringVector, # what is tested
-    items, # ABItems or WordItems
-    multipliers=MULTIPLIERS, # how much of the vector is added; 0 among them
-    controls=None, # name -> SteeringVectors that should do nothing: they say what chance gives
-    others=None, # name -> SteeringVectors to be drawn beside: "native", other methods
-    layers=None, # at which of the vectors' layers; at all of them at once where None
-    texts=None, # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    progress: bool = True, # whether to show a bar
-    random_state: int = 0, # seed of the resampled items
-) -> SteeringCurve: # values of every item, costs, slopes, a verdict
+    model,  # a LanguageModel, or what one is made of
+    vector: SteeringVector,  # what is tested
+    items,  # ABItems or WordItems
+    multipliers=MULTIPLIERS,  # how much of the vector is added; 0 among them
+    controls=None,  # name -> SteeringVectors that should do nothing: they say what chance gives
+    others=None,  # name -> SteeringVectors to be drawn beside: "native", other methods
+    layers=None,  # at which of the vectors' layers; at all of them at once where None
+    texts=None,  # neutral strings, to measure the cost on; `NEUTRAL_TEXTS` where None
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    progress: bool = True,  # whether to show a bar
+    random_state: int = 0,  # seed of the resampled items
+) -> SteeringCurve:  # values of every item, costs, slopes, a verdict
     "What `vector` does to `items`, and at what cost; ValueError or TypeError before anything runs"
     multipliers, items = _check_multipliers(multipliers), list(items)
     model = LanguageModel.of(model)
@@ -587,32 +725,47 @@ def steering_curve(
     ways = [_addition(v, m) for v in vectors.values() for m in multipliers if m]
     odds, probability, how = _item_values(model, questions, ways, batch_size, progress)
     loss, kl = text_costs(model.model, model.layers, sequences, ways, batch_size, progress)
-    of_vector = ways[:len(multipliers) - 1]
+    of_vector = ways[: len(multipliers) - 1]
     tokens = _next_tokens(model, questions, sequences, of_vector, batch_size)
 
-    def shaped(values): return _unsteered_in(values, len(vectors), multipliers)
+    def shaped(values):
+        return _unsteered_in(values, len(vectors), multipliers)
+
     lengths = (np.linalg.norm([np.linalg.norm(d) for d in v.values()]) for v in vectors.values())
     return SteeringCurve(
-        model.name, vectors["vector", 0].layers, multipliers, tuple(vectors),
-        tuple(_origin(v, model.name) for v in vectors.values()), tuple(map(float, lengths)),
-        tuple(controls or ()), shaped(odds), shaped(probability), np.exp(shaped(loss - loss[0])),
-        shaped(np.append(0, kl)), _unsteered_in(tokens, 1, multipliers)[0], len(questions),
-        float(np.exp(loss[0])), random_state, {"forwards": how, **report})
+        model.name,
+        vectors["vector", 0].layers,
+        multipliers,
+        tuple(vectors),
+        tuple(_origin(v, model.name) for v in vectors.values()),
+        tuple(map(float, lengths)),
+        tuple(controls or ()),
+        shaped(odds),
+        shaped(probability),
+        np.exp(shaped(loss - loss[0])),
+        shaped(np.append(0, kl)),
+        _unsteered_in(tokens, 1, multipliers)[0],
+        len(questions),
+        float(np.exp(loss[0])),
+        random_state,
+        {"forwards": how, **report},
+    )
 
 # %% ../nbs/api/42_evaluation.ipynb #ad510522
 def multiplier_range(
-    model, # a LanguageModel, or what one is made of
-    vector: SteeringVector, # what is added
-    max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    n: int = 9, # how many multipliers; an odd number, for 0 is among them
-    layers=None, # at which of the vector's layers; at all of them at once where None
-    texts=None, # neutral strings; `NEUTRAL_TEXTS` where None
-    batch_size: int | None = None, # texts at a time
-) -> tuple: # `n` multipliers as far apart as they may be, ascending
+    model,  # a LanguageModel, or what one is made of
+    vector: SteeringVector,  # what is added
+    max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    n: int = 9,  # how many multipliers; an odd number, for 0 is among them
+    layers=None,  # at which of the vector's layers; at all of them at once where None
+    texts=None,  # neutral strings; `NEUTRAL_TEXTS` where None
+    batch_size: int | None = None,  # texts at a time
+) -> tuple:  # `n` multipliers as far apart as they may be, ascending
     "Multipliers from -m to m, the largest (1/256 to 64) that costs no more; else ValueError"
     if n < 3 or n % 2 == 0:
-        raise ValueError("n is an odd number, 3 or more, as 0 is one of the multipliers; "
-                         f"{n} came.")
+        raise ValueError(
+            f"n is an odd number, 3 or more, as 0 is one of the multipliers; {n} came."
+        )
     model = LanguageModel.of(model)
     vector.check(model)
     vector, sequences = _cut(vector, layers), _texts(model, texts)
@@ -624,13 +777,15 @@ def multiplier_range(
         fine = (np.exp(loss[1:] - loss[0]) <= max_ratio).reshape(-1, 2).all(1)
         return int(np.cumprod(fine).sum())
 
-    sizes = 2.**np.arange(-8, 7)
+    sizes = 2.0 ** np.arange(-8, 7)
     if not (k := fits(sizes)):
-        raise ValueError(f"Even at multiplier {sizes[0]} neutral text costs more than {max_ratio} "
-                         "times as much: the vector is too long; divide it by its norm.")
-    top = sizes[k-1]
+        raise ValueError(
+            f"Even at multiplier {sizes[0]} neutral text costs more than {max_ratio} "
+            "times as much: the vector is too long; divide it by its norm."
+        )
+    top = sizes[k - 1]
     if k < len(sizes):
-        finer = top*np.arange(16, 32)/16
+        finer = top * np.arange(16, 32) / 16
         top = finer[fits(finer[1:])]
     return tuple(float(m) for m in np.linspace(-top, top, n))
 
@@ -638,19 +793,23 @@ def multiplier_range(
 @dataclass(frozen=True, repr=False, eq=False)
 class LayerSweep(Result):
     "What a vector does at each of some layers alone, and what it costs"
-    model: str # its name
-    curves: tuple # the SteeringCurve of each layer
 
-    def to_frame(self) -> pd.DataFrame: # a row for each layer and multiplier
+    model: str  # its name
+    curves: tuple  # the SteeringCurve of each layer
+
+    def to_frame(self) -> pd.DataFrame:  # a row for each layer and multiplier
         "layer, multiplier, change of the mean log-odds, low, high, mean probability, ratio, kl"
-        frames = [c.bands().assign(layer=c.layers[0], probability=c.probability[0].mean(0))
-                  for c in self.curves]
+        frames = [
+            c.bands().assign(layer=c.layers[0], probability=c.probability[0].mean(0))
+            for c in self.curves
+        ]
         columns = ["layer", "multiplier", "change", "low", "high", "probability", "ratio", "kl"]
         return pd.concat(frames, ignore_index=True)[columns]
 
-    def best(self,
-        max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    ) -> pd.DataFrame: # a row for each layer, the strongest first
+    def best(
+        self,
+        max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    ) -> pd.DataFrame:  # a row for each layer, the strongest first
         "For each layer the multiplier that changes most, among the usable ones"
         usable = {c.layers[0]: c.usable(max_ratio) for c in self.curves}
         frame = self.to_frame()
@@ -661,52 +820,81 @@ class LayerSweep(Result):
     def numbers(self):
         "What a reader wants to see of it"
         layers = tuple(c.layers[0] for c in self.curves)
-        return {"model": self.model, "layers": layers,
-                "multipliers": _span(self.curves[0].multipliers), "answer": self.answer()}
+        return {
+            "model": self.model,
+            "layers": layers,
+            "multipliers": _span(self.curves[0].multipliers),
+            "answer": self.answer(),
+        }
 
-    def answer(self,
-        max_ratio: float = MAX_RATIO, # how many times as much neutral text may cost
-    ) -> str: # a sentence
+    def answer(
+        self,
+        max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
+    ) -> str:  # a sentence
         "Which layer, and how strong"
         first = self.best(max_ratio).iloc[0]
-        if first["change"] < 1e-4: # no more than the rounding of a batch
-            return (f"no layer moves the log-odds up where neutral text costs at most {max_ratio} "
-                    "times as much: try other multipliers, see multiplier_range")
+        if first["change"] < 1e-4:  # no more than the rounding of a batch
+            return (
+                f"no layer moves the log-odds up where neutral text costs at most {max_ratio} "
+                "times as much: try other multipliers, see multiplier_range"
+            )
         m = first["multiplier"]
         edge = ", the largest that was tried" if m == self.curves[0].multipliers[-1] else ""
-        return (f"layer {first['layer']:.0f} at multiplier {number(float(m))}{edge}: log-odds up "
-                f"by {Estimate(first['change'], first['low'], first['high'])}, neutral text costs "
-                f"{number(float(first['ratio']))} times as much (at most {max_ratio} allowed)")
+        return (
+            f"layer {first['layer']:.0f} at multiplier {number(float(m))}{edge}: log-odds up "
+            f"by {Estimate(first['change'], first['low'], first['high'])}, neutral text costs "
+            f"{number(float(first['ratio']))} times as much (at most {max_ratio} allowed)"
+        )
 
 # %% ../nbs/api/42_evaluation.ipynb #f9ac74c1
 def layer_sweep(
-    model, # a LanguageModel, or what one is made of
-    vector: SteeringVector, # with a direction for each of the layers
-    items, # ABItems or WordItems
-    layers=None, # which of the vector's layers, each alone; every one where None
-    multipliers=MULTIPLIERS, # how much of the vector is added; 0 among them
-    texts=None, # neutral strings; `NEUTRAL_TEXTS` where None
-    batch_size: int | None = None, # texts at a time
-    progress: bool = True, # whether to show a bar
-) -> LayerSweep: # a curve for each layer
+    model,  # a LanguageModel, or what one is made of
+    vector: SteeringVector,  # with a direction for each of the layers
+    items,  # ABItems or WordItems
+    layers=None,  # which of the vector's layers, each alone; every one where None
+    multipliers=MULTIPLIERS,  # how much of the vector is added; 0 among them
+    texts=None,  # neutral strings; `NEUTRAL_TEXTS` where None
+    batch_size: int | None = None,  # texts at a time
+    progress: bool = True,  # whether to show a bar
+) -> LayerSweep:  # a curve for each layer
     "Steer at each of `layers` alone, to see which and how strong"
     if not isinstance(vector, SteeringVector):
         raise TypeError(f"A SteeringVector was wanted; {type(vector).__name__} came.")
     model = LanguageModel.of(model)
     layers, items, curves = _cut(vector, layers).layers, list(items), []
     for layer in tqdm(layers, "layers", leave=False, disable=not progress or len(layers) == 1):
-        curves.append(steering_curve(model, vector, items, multipliers, layers=[layer], texts=texts,
-                                     batch_size=batch_size, progress=False))
+        curves.append(
+            steering_curve(
+                model,
+                vector,
+                items,
+                multipliers,
+                layers=[layer],
+                texts=texts,
+                batch_size=batch_size,
+                progress=False,
+            )
+        )
     return LayerSweep(curves[0].model, tuple(curves))
 
 # %% ../nbs/api/42_evaluation.ipynb #01f84383
 @patch
-def chart(self: LayerSweep,
-    max_ratio: float = MAX_RATIO, # where neutral text costs more than this, cells are crossed out
-): # -> altair chart: a cell for each layer and multiplier
+def chart(
+    self: LayerSweep,
+    max_ratio: float = MAX_RATIO,  # where neutral text costs more than this, cells are crossed out
+):  # -> altair chart: a cell for each layer and multiplier
     "The change of the mean log-odds at each layer and multiplier; crosses: too dear"
     frame = self.to_frame().assign(dear=lambda f: f["ratio"] > max_ratio)
     title = f"{self.model}: {self.answer(max_ratio)}".partition(": log-odds")[0]
-    return changes_chart(frame, "multiplier", "layer", "change", "dear", "multiplier", "layer",
-                         [title, f"× costs more than {max_ratio} times the perplexity"],
-                         "change of log-odds", ["low", "high", "probability", "ratio", "kl"])
+    return changes_chart(
+        frame,
+        "multiplier",
+        "layer",
+        "change",
+        "dear",
+        "multiplier",
+        "layer",
+        [title, f"× costs more than {max_ratio} times the perplexity"],
+        "change of log-odds",
+        ["low", "high", "probability", "ratio", "kl"],
+    )

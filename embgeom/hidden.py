@@ -18,8 +18,15 @@ import torch
 from sklearn.utils import gen_batches
 from tqdm.auto import tqdm
 
-from ._linalg import (
-    all_but_one, best_scale, procrustes_map, ridge_map, row_sums, squared_error, unit_rows)
+from embgeom._linalg import (
+    all_but_one,
+    best_scale,
+    procrustes_map,
+    ridge_map,
+    row_sums,
+    squared_error,
+    unit_rows,
+)
 from ._patch import patch
 from .models import LanguageModel, text_lines
 from .plots import escaped, line_chart
@@ -32,39 +39,46 @@ PASSAGES = text_lines("passages")
 def _read_text(text, tokenizer):
     "The ids of `text`, and at which position which character is reached: {end: position}"
     if not callable(tokenizer):
-        raise TypeError(f"A tokenizer of transformers is wanted, {type(tokenizer).__name__} came. "
-                        "Get one with AutoTokenizer.from_pretrained(...).")
+        raise TypeError(
+            f"A tokenizer of transformers is wanted, {type(tokenizer).__name__} came. "
+            "Get one with AutoTokenizer.from_pretrained(...)."
+        )
     if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"{type(tokenizer).__name__} is a tokenizer written in Python, which does "
-                         "not say where its tokens lie in the text (return_offsets_mapping); "
-                         "positions cannot be paired. Load the fast one: "
-                         "AutoTokenizer.from_pretrained(..., use_fast=True).")
+        raise ValueError(
+            f"{type(tokenizer).__name__} is a tokenizer written in Python, which does "
+            "not say where its tokens lie in the text (return_offsets_mapping); "
+            "positions cannot be paired. Load the fast one: "
+            "AutoTokenizer.from_pretrained(..., use_fast=True)."
+        )
     read = tokenizer(text, return_offsets_mapping=True, verbose=False)
     offsets = enumerate(read["offset_mapping"])
     return read["input_ids"], {end: i for i, (start, end) in offsets if i and end > start}
 
 
 def paired_positions(
-    text: str, # what both read
-    tokenizers: Sequence, # the source's and the target's
-) -> tuple: # positions in the source's tokens (m,), positions in the target's (m,)
+    text: str,  # what both read
+    tokenizers: Sequence,  # the source's and the target's
+) -> tuple:  # positions in the source's tokens (m,), positions in the target's (m,)
     "The positions at which tokens of both end at the same character, without the first of either"
     source, target = (_read_text(text, t)[1] for t in tokenizers)
     common = sorted(source.keys() & target.keys())
     return np.array([source[e] for e in common], int), np.array([target[e] for e in common], int)
 
 # %% ../nbs/api/41_hidden.ipynb #0b753a3a
-MIN_TEXTS = 10 # fewer texts than this give no standard error worth the name
+MIN_TEXTS = 10  # fewer texts than this give no standard error worth the name
+
 
 @dataclass(frozen=True)
 class _Reading:
     "What two models read, and where their positions meet"
-    ids: tuple # for each side, the ids of each text
-    positions: tuple # for each side, the paired positions of each text
-    text: np.ndarray # the number of the text of each paired position (n,)
+
+    ids: tuple  # for each side, the ids of each text
+    positions: tuple  # for each side, the paired positions of each text
+    text: np.ndarray  # the number of the text of each paired position (n,)
 
     @property
-    def lengths(self): return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
+    def lengths(self):
+        return tuple(sum(len(i) - 1 for i in side) for side in self.ids)
 
 
 def _pair_texts(texts, tokenizers):
@@ -73,19 +87,24 @@ def _pair_texts(texts, tokenizers):
     if odd := [t for t in texts if not isinstance(t, str)]:
         raise TypeError(f"texts is a list of strings; {type(odd[0]).__name__} came.")
     if len(texts) < MIN_TEXTS:
-        raise ValueError(f"At least {MIN_TEXTS} texts are needed, since errors are taken over "
-                         "texts and maps are tried on texts they have not seen; "
-                         f"{len(texts)} came. Cut long texts into passages.")
+        raise ValueError(
+            f"At least {MIN_TEXTS} texts are needed, since errors are taken over "
+            "texts and maps are tried on texts they have not seen; "
+            f"{len(texts)} came. Cut long texts into passages."
+        )
     reads = [[_read_text(text, t) for t in tokenizers] for text in texts]
     common = [sorted(a[1].keys() & b[1].keys()) for a, b in reads]
     kept = [k for k, ends in enumerate(common) if ends]
     if len(kept) < MIN_TEXTS:
-        raise ValueError(f"In only {len(kept)} of {len(reads)} texts do tokens of both models end "
-                         f"at the same character; {MIN_TEXTS} are needed. Are these the models' "
-                         "own tokenizers, and the texts longer than a token?")
+        raise ValueError(
+            f"In only {len(kept)} of {len(reads)} texts do tokens of both models end "
+            f"at the same character; {MIN_TEXTS} are needed. Are these the models' "
+            "own tokenizers, and the texts longer than a token?"
+        )
     ids = tuple([reads[k][side][0] for k in kept] for side in (0, 1))
-    positions = tuple([np.array([reads[k][side][1][e] for e in common[k]]) for k in kept]
-                      for side in (0, 1))
+    positions = tuple(
+        [np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1)
+    )
     text = np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept])
     return _Reading(ids, positions, text)
 
@@ -97,7 +116,8 @@ def _read_states(model, ids, positions, layers, batch_size, progress=False):
         parts = {layer: [] for layer in wanted}
         read = model.hidden_states(ids, wanted, batch_size=batch_size, progress=progress)
         for found, where in zip(read, positions):
-            for layer in wanted: parts[layer].append(found[layer][where])
+            for layer in wanted:
+                parts[layer].append(found[layer][where])
         states = {layer: torch.as_tensor(np.concatenate(p)) for layer, p in parts.items()}
     if -1 in layers:
         tokens = np.concatenate([np.array(i)[p] for i, p in zip(ids, positions)])
@@ -111,54 +131,72 @@ def _normed(norm, states, size=4096):
     "`states` after the final norm `norm` of their model"
     where = next(norm.module.parameters(), states)
     with torch.no_grad():
-        return torch.cat([norm.module(states[b].to(where.device, where.dtype)).float().cpu()
-                          for b in gen_batches(len(states), size)])
+        return torch.cat(
+            [
+                norm.module(states[b].to(where.device, where.dtype)).float().cpu()
+                for b in gen_batches(len(states), size)
+            ]
+        )
 
 # %% ../nbs/api/41_hidden.ipynb #55810c8f
 def layer_pairs(
-    n_source: int, # layers of the source
-    n_target: int, # layers of the target
-) -> list: # (source layer, target layer), counted from 0
+    n_source: int,  # layers of the source
+    n_target: int,  # layers of the target
+) -> list:  # (source layer, target layer), counted from 0
     "The layers of two models at the same relative depth; those of the one with fewer come once"
     few = min(n_source, n_target)
-    def at(i, n): return (2*(i + 1)*n + few)//(2*few) - 1  # the nearest, in whole numbers
+
+    def at(i, n):
+        return (2 * (i + 1) * n + few) // (2 * few) - 1  # the nearest, in whole numbers
+
     return [(at(i, n_source), at(i, n_target)) for i in range(few)]
 
 # %% ../nbs/api/41_hidden.ipynb #d634d2c4
 def _check_layers(layers, n_source, n_target):
     "`layers` as a list of pairs; the embeddings, and layers by relative depth, where None"
-    if layers is None: return [(-1, -1), *layer_pairs(n_source, n_target)]
+    if layers is None:
+        return [(-1, -1), *layer_pairs(n_source, n_target)]
     given = layers.items() if isinstance(layers, Mapping) else layers
     pairs = [tuple(p) if isinstance(p, (tuple, list)) else p for p in given]
     if not pairs or any(not isinstance(p, tuple) or len(p) != 2 for p in pairs):
-        raise ValueError("layers is a list of pairs (layer of the source, layer of the target), "
-                         f"such as [(0, 0), (11, 5)]; {layers!r} came.")
+        raise ValueError(
+            "layers is a list of pairs (layer of the source, layer of the target), "
+            f"such as [(0, 0), (11, 5)]; {layers!r} came."
+        )
     odd = [p for p in pairs if not (-1 <= p[0] < n_source and -1 <= p[1] < n_target)]
     if odd:
-        raise ValueError(f"The source has layers 0 to {n_source - 1} and the target 0 to "
-                         f"{n_target - 1}, and -1 stands for the embeddings; layers asks for "
-                         f"{odd[0]}.")
+        raise ValueError(
+            f"The source has layers 0 to {n_source - 1} and the target 0 to "
+            f"{n_target - 1}, and -1 stands for the embeddings; layers asks for "
+            f"{odd[0]}."
+        )
     return sorted(pairs)
 
 # %% ../nbs/api/41_hidden.ipynb #ca4ebb4e
 def _named(mapping):
     "Maps by their names: `mapping` is one, or a dict of several"
-    if mapping is None: return {}
+    if mapping is None:
+        return {}
     several = isinstance(mapping, Mapping)
     maps = mapping if several else {getattr(mapping, "method_", "map"): mapping}
     if not maps or (odd := [m for m in maps.values() if not hasattr(m, "transform")]):
-        raise TypeError("A mapping has transform(rows), as a fitted Emb2Emb does, or is {name: "
-                        f"such a map}}; {type(odd[0] if maps else maps).__name__} came.")
+        raise TypeError(
+            "A mapping has transform(rows), as a fitted Emb2Emb does, or is {name: "
+            f"such a map}}; {type(odd[0] if maps else maps).__name__} came."
+        )
     return dict(maps)
 
 
 def _matrices(maps, d_source, d_target, device=None):
     "{name: matrix (d_source, d_target)} of `maps`"
-    wanted = (f"The mapping must carry rows of {d_source} numbers (the source's states) "
-              f"to rows of {d_target} (the target's)")
+    wanted = (
+        f"The mapping must carry rows of {d_source} numbers (the source's states) "
+        f"to rows of {d_target} (the target's)"
+    )
     order = "Fit it on the unembeddings of these two models, in this order."
     rows = np.eye(d_source)
-    try: found = {n: np.asarray(m.transform(rows), dtype=np.float64) for n, m in maps.items()}
+    try:
+        found = {n: np.asarray(m.transform(rows), dtype=np.float64) for n, m in maps.items()}
     except ValueError as error:
         raise ValueError(f"{wanted}; this one says: {error} {order}") from None
     if odd := [w.shape for w in found.values() if w.shape != (d_source, d_target)]:
@@ -171,35 +209,39 @@ def _mappings(mapping, null_mapping):
     nulls = null_mapping if isinstance(null_mapping, (list, tuple)) else [null_mapping]
     nulls = [_named(m) for m in nulls if m is not None]
     if nulls and mapping is None:
-        raise ValueError("null_mapping is what a mapping is compared with, and no mapping came. "
-                         "Pass mapping=, such as a fitted Emb2Emb.")
+        raise ValueError(
+            "null_mapping is what a mapping is compared with, and no mapping came. "
+            "Pass mapping=, such as a fitted Emb2Emb."
+        )
     return _named(mapping), nulls
 
 # %% ../nbs/api/41_hidden.ipynb #cfa3c9ee
 def _ridge(sums, alpha):
     "The ridge map, with `alpha` relative to the mean diagonal of xx'"
-    return ridge_map(sums.AA, sums.AB, alpha*float(sums.AA.diagonal().mean()))
+    return ridge_map(sums.AA, sums.AB, alpha * float(sums.AA.diagonal().mean()))
 
 
 def _fold_maps(x, y, fold, methods, alphas, device=None):
     "For each fold, found on the others: the means of both sides, and name -> (matrix, scale)"
     sides = x.cpu().numpy(), y.cpu().numpy()
-    parts = [row_sums(*(s[fold == f] for s in sides), ("AB", "AA"), device=device)
-             for f in range(fold.max() + 1)]
+    parts = [
+        row_sums(*(s[fold == f] for s in sides), ("AB", "AA"), device=device)
+        for f in range(fold.max() + 1)
+    ]
     found = []
     for f, train in enumerate(all_but_one(parts)):
         # the ridge is tried on the next fold, fitted on all folds but that and this
         tried, alpha = (f + 1) % len(parts), alphas[0]
         if len(alphas) > 1:
             rest = reduce(operator.add, [p for i, p in enumerate(parts) if i not in (f, tried)])
-            test = parts[tried].about(rest.a/rest.n, rest.b/rest.n)
+            test = parts[tried].about(rest.a / rest.n, rest.b / rest.n)
             alpha = min(alphas, key=lambda a: squared_error(_ridge(rest.about(), a), test))
         sums = train.about()
         turn = procrustes_map(sums.AB)
         maps = {name: (W, best_scale(W.cpu(), sums)) for name, W in methods.items()}
-        maps["ridge on states"] = _ridge(sums, alpha), 1.
-        maps["rotation on states"] = turn*best_scale(turn, sums), 1.
-        means = [(s/train.n).to(device) for s in (train.a, train.b)]
+        maps["ridge on states"] = _ridge(sums, alpha), 1.0
+        maps["rotation on states"] = turn * best_scale(turn, sums), 1.0
+        means = [(s / train.n).to(device) for s in (train.a, train.b)]
         found.append((means, {name: (W.to(device), scale) for name, (W, scale) in maps.items()}))
     return found
 
@@ -213,14 +255,16 @@ def _unpaired(u, v):
     "Mean and spread of the mean cosine over all ways to pair the unit rows `u` and `v`"
     p, q, n = u.mean(0), v.mean(0), len(u)
     a, b = u - p, v - q
-    return float(p @ q), float(((a.T @ a)*(b.T @ b)).sum()/(n - 1))**.5/n
+    return float(p @ q), float(((a.T @ a) * (b.T @ b)).sum() / (n - 1)) ** 0.5 / n
 
 # %% ../nbs/api/41_hidden.ipynb #0cff7e9c
 def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
-    left = (t.sum() - t)/(b.sum() - b)
-    return t.sum()/b.sum(), float(np.sqrt((len(t) - 1)/len(t) * ((left - left.mean())**2).sum()))
+    left = (t.sum() - t) / (b.sum() - b)
+    return t.sum() / b.sum(), float(
+        np.sqrt((len(t) - 1) / len(t) * ((left - left.mean()) ** 2).sum())
+    )
 
 # %% ../nbs/api/41_hidden.ipynb #d80fa819
 def _layer_rows(x, y, text, fold, methods, nulls, alphas, device=None):
@@ -228,8 +272,9 @@ def _layer_rows(x, y, text, fold, methods, nulls, alphas, device=None):
     x, y = x.to(device).double(), y.to(device).double()
     found = _fold_maps(x, y, fold, methods, alphas, device)
     # both sides less the means of the other folds
-    xc, yc = (m - torch.stack([means[side] for means, _ in found])[fold]
-              for side, m in enumerate((x, y)))
+    xc, yc = (
+        m - torch.stack([means[side] for means, _ in found])[fold] for side, m in enumerate((x, y))
+    )
     variance = torch.linalg.eigvalsh(yc.T @ yc)
     rows = []
     for name in found[0][1]:
@@ -240,44 +285,53 @@ def _layer_rows(x, y, text, fold, methods, nulls, alphas, device=None):
         whole = x @ methods[name] if name in methods else z + y - yc
         null, null_std = _unpaired(unit_rows(z), unit_rows(yc))
         cosine, stderr = _over_texts(_cosines(z, yc).cpu().numpy(), np.ones(len(y)), text)
-        squares = [m.square().sum(1).cpu().numpy() for m in (yc - scale*z, yc)]
+        squares = [m.square().sum(1).cpu().numpy() for m in (yc - scale * z, yc)]
         loss, r2_stderr = _over_texts(*squares, text)
         shuffled = [float(_cosines(xc @ n[name], yc).mean()) for n in nulls if name in n]
-        rows.append(dict(
-            method=name, fitted_on="unembeddings" if name in methods else "states",
-            cosine=float(_cosines(whole, y).mean()),
-            cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(y).mean(0)),
-            cosine_centered=cosine, stderr=stderr, null=null, null_std=null_std,
-            r2=1 - loss, r2_stderr=r2_stderr,
-            shuffled=np.mean(shuffled) if shuffled else np.nan,
-            shuffled_std=np.std(shuffled, ddof=1) if len(shuffled) > 1 else np.nan,
-            first_direction=float(variance[-1]/variance.sum())))
+        rows.append(
+            dict(
+                method=name,
+                fitted_on="unembeddings" if name in methods else "states",
+                cosine=float(_cosines(whole, y).mean()),
+                cosine_null=float(unit_rows(whole).mean(0) @ unit_rows(y).mean(0)),
+                cosine_centered=cosine,
+                stderr=stderr,
+                null=null,
+                null_std=null_std,
+                r2=1 - loss,
+                r2_stderr=r2_stderr,
+                shuffled=np.mean(shuffled) if shuffled else np.nan,
+                shuffled_std=np.std(shuffled, ddof=1) if len(shuffled) > 1 else np.nan,
+                first_direction=float(variance[-1] / variance.sum()),
+            )
+        )
     return rows
 
 # %% ../nbs/api/41_hidden.ipynb #2d8e19e3
 @dataclass(frozen=True, repr=False)
 class HiddenAlignment(Result):
     "How well maps carry hidden states from one model to another, layer by layer"
-    source: str # name of the model whose states are carried
-    target: str # name of the model that they are carried to
-    n_texts: int # texts read
-    n_positions: int # positions at which both models' tokens end
-    source_positions: int # tokens of the source, without the first of each text
-    target_positions: int # tokens of the target, likewise
-    layers: tuple # (source layer, target layer); -1 for the token embeddings
-    methods: tuple # of the mapping
-    frame: pd.DataFrame # a row for each pair of layers, norm and map
 
-    def numbers(self) -> dict: # name -> value
+    source: str  # name of the model whose states are carried
+    target: str  # name of the model that they are carried to
+    n_texts: int  # texts read
+    n_positions: int  # positions at which both models' tokens end
+    source_positions: int  # tokens of the source, without the first of each text
+    target_positions: int  # tokens of the target, likewise
+    layers: tuple  # (source layer, target layer); -1 for the token embeddings
+    methods: tuple  # of the mapping
+    frame: pd.DataFrame  # a row for each pair of layers, norm and map
+
+    def numbers(self) -> dict:  # name -> value
         "What a reader wants to see of it"
         shown = {k: v for k, v in super().numbers().items() if k not in ("layers", "frame")}
         return shown | {"n_layers": len(self.layers)}
 
-    def to_frame(self) -> pd.DataFrame: # see the table of columns
+    def to_frame(self) -> pd.DataFrame:  # see the table of columns
         "A row for each pair of layers, before and after the final norm, and map"
         return self.frame.copy()
 
-    def text(self) -> str: # a line before, and one after the final norm
+    def text(self) -> str:  # a line before, and one after the final norm
         "What was found, in words"
         return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
 
@@ -302,89 +356,124 @@ def _by_depth(frame):
 def _which(there, layers):
     "Which of the `layers`, in words"
     n, k = len(there), int(there.sum())
-    if n == 1: return "the only layer" if k else "no layer"
-    if k in (0, n): return f"{'all' if k else 'none'} of {layers}"
-    if there[-k:].all(): return f"the last {f'{k} ' if k > 1 else ''}of {layers}"
+    if n == 1:
+        return "the only layer" if k else "no layer"
+    if k in (0, n):
+        return f"{'all' if k else 'none'} of {layers}"
+    if there[-k:].all():
+        return f"the last {f'{k} ' if k > 1 else ''}of {layers}"
     return f"{k} of {layers}"
 
 
 @patch
-def verdict(self: HiddenAlignment,
-    norm: str = "after", # before or after the final norm
-    share: float = .5, # of what a ridge map on states does
-    errors: float = 3, # how many errors above chance
-) -> str: # a few sentences
+def verdict(
+    self: HiddenAlignment,
+    norm: str = "after",  # before or after the final norm
+    share: float = 0.5,  # of what a ridge map on states does
+    errors: float = 3,  # how many errors above chance
+) -> str:  # a few sentences
     "Where the best method is above chance and reaches the `share`; ValueError as in chart"
     frame = self.frame[self.frame.norm == norm]
     if frame.empty:
         known = ", ".join(dict.fromkeys(self.frame.norm))
         raise ValueError(f"norm is one of {known}; {norm!r} came.")
     ridge = frame[frame.method == "ridge on states"]
-    words = (f"{self.source} -> {self.target}, {norm} the final norm: a ridge map fitted on states "
-             f"of other texts reaches a centered cosine of {_by_depth(ridge)}")
-    if not self.methods: return f"{words}."
+    words = (
+        f"{self.source} -> {self.target}, {norm} the final norm: a ridge map fitted on states "
+        f"of other texts reaches a centered cosine of {_by_depth(ridge)}"
+    )
+    if not self.methods:
+        return f"{words}."
     layers = frame[frame.layer_target >= 0]
     some = (frame if layers.empty else layers)[lambda f: f.method.isin(self.methods)]
     method = some.groupby("method").cosine_centered.mean().idxmax()
     words = f"{words}; the best method, {method}, {_by_depth(frame[frame.method == method])}."
-    if layers.empty: return words
+    if layers.empty:
+        return words
     own = layers[layers.method == method]
-    above = (own.cosine_centered - own.null > errors*_chance(own)).to_numpy()
+    above = (own.cosine_centered - own.null > errors * _chance(own)).to_numpy()
     best = ridge.cosine_centered[ridge.layer_target >= 0].to_numpy()
-    close = above & (own.cosine_centered.to_numpy() >= share*best)
-    return (f"{words} The method is above chance after {_which(above, f'the {len(above)} layers')}"
-            f", and reaches {share:.0%} of the ridge map after {_which(close, 'them')}.")
+    close = above & (own.cosine_centered.to_numpy() >= share * best)
+    return (
+        f"{words} The method is above chance after {_which(above, f'the {len(above)} layers')}"
+        f", and reaches {share:.0%} of the ridge map after {_which(close, 'them')}."
+    )
 
 # %% ../nbs/api/41_hidden.ipynb #b9a72aa6
 @patch
-def chart(self: HiddenAlignment,
-    value: str = "cosine_centered", # or "cosine", "r2"
-) -> Any: # altair chart: a panel before, and one after the final norm
+def chart(
+    self: HiddenAlignment,
+    value: str = "cosine_centered",  # or "cosine", "r2"
+) -> Any:  # altair chart: a panel before, and one after the final norm
     "`value` by layer, a line for each map, chance as a band; ValueError for what was not measured"
-    titles = {"cosine_centered": "cosine of centered states", "r2": "R², centered",
-              "cosine": "cosine of states as they are"}
+    titles = {
+        "cosine_centered": "cosine of centered states",
+        "r2": "R², centered",
+        "cosine": "cosine of states as they are",
+    }
     if value not in titles:
         raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
     names, null = [*self.methods, "ridge on states", "rotation on states"], {}
     frame = self.frame.sort_values("method", key=lambda m: m.map(names.index), kind="stable")
-    error = 2*(frame.r2_stderr if value == "r2" else frame.stderr)
+    error = 2 * (frame.r2_stderr if value == "r2" else frame.stderr)
     frame = frame.assign(
-        value=frame[value], low=frame[value] - error, high=frame[value] + error,
-        panel=frame.norm + " the final norm", passed=100*frame.depth,
-        model=np.where(frame.fitted_on == "states", self.target, self.source))
+        value=frame[value],
+        low=frame[value] - error,
+        high=frame[value] + error,
+        panel=frame.norm + " the final norm",
+        passed=100 * frame.depth,
+        model=np.where(frame.fitted_on == "states", self.target, self.source),
+    )
     if value == "cosine_centered":
-        chance, null = 2*_chance(frame), {"null_low": "null_low", "null_high": "null_high"}
+        chance, null = 2 * _chance(frame), {"null_low": "null_low", "null_high": "null_high"}
         frame = frame.assign(null_low=frame.null - chance, null_high=frame.null + chance)
-    title = [f"Hidden states of {self.source}, carried to {self.target}",
-             "on states: the best that maps can do; "
-             f"{'grey: chance; ' if null else ''}bands: ± 2 errors"]
-    return line_chart(frame, "passed", "value", "method", "% of the layers passed", titles[value],
-                      title, "low", "high", points=True, width=270, model="model", panel="panel",
-                      also=["fitted_on", "layer_source", "layer_target", "low", "high"], **null)
+    title = [
+        f"Hidden states of {self.source}, carried to {self.target}",
+        "on states: the best that maps can do; "
+        f"{'grey: chance; ' if null else ''}bands: ± 2 errors",
+    ]
+    return line_chart(
+        frame,
+        "passed",
+        "value",
+        "method",
+        "% of the layers passed",
+        titles[value],
+        title,
+        "low",
+        "high",
+        points=True,
+        width=270,
+        model="model",
+        panel="panel",
+        also=["fitted_on", "layer_source", "layer_target", "low", "high"],
+        **null,
+    )
 
 # %% ../nbs/api/41_hidden.ipynb #8ad88f97
 def hidden_alignment(
-    source: Any, # what LanguageModel takes: the model whose states are carried
-    target: Any, # likewise: the model to whose states they are carried
-    texts: Sequence | None = None, # what both read, 10 or more; `PASSAGES` where None
-    mapping: Any = None, # with `transform(rows)`, such as an `Emb2Emb`, or {name: map} of several
-    null_mapping: Any = None, # the same, or a list of such, fitted on shuffled tokens
-    layers: Any = None, # pairs (source's, target's), -1 for the embeddings; by depth where None
-    norms: Any = ("before", "after"), # states as they are, or after the models' final norms
-    folds: int = 5, # parts of the texts; each is measured with what was found on the others
-    alphas: Sequence = (1e-2, 1e-1, 1.), # ridges to choose from, relative to the mean diagonal
-    batch_size: int = 8, # texts at a time
-    layers_at_once: int | None = None, # pairs of layers held at a time; a gigabyte where None
-    device: Any = None, # where the products are computed; the models stay where they are
-    random_state: int = 0, # which text is in which fold
-    progress: bool = True, # whether to show a bar
-) -> HiddenAlignment: # numbers by layer, a chart, and words
+    source: Any,  # what LanguageModel takes: the model whose states are carried
+    target: Any,  # likewise: the model to whose states they are carried
+    texts: Sequence | None = None,  # what both read, 10 or more; `PASSAGES` where None
+    mapping: Any = None,  # with `transform(rows)`, such as an `Emb2Emb`, or {name: map} of several
+    null_mapping: Any = None,  # the same, or a list of such, fitted on shuffled tokens
+    layers: Any = None,  # pairs (source's, target's), -1 for the embeddings; by depth where None
+    norms: Any = ("before", "after"),  # states as they are, or after the models' final norms
+    folds: int = 5,  # parts of the texts; each is measured with what was found on the others
+    alphas: Sequence = (1e-2, 1e-1, 1.0),  # ridges to choose from, relative to the mean diagonal
+    batch_size: int = 8,  # texts at a time
+    layers_at_once: int | None = None,  # pairs of layers held at a time; a gigabyte where None
+    device: Any = None,  # where the products are computed; the models stay where they are
+    random_state: int = 0,  # which text is in which fold
+    progress: bool = True,  # whether to show a bar
+) -> HiddenAlignment:  # numbers by layer, a chart, and words
     "How well a map carries hidden states, layer by layer; ValueError or TypeError before any work"
     maps, nulls = _mappings(mapping, null_mapping)
     norms = (norms,) if isinstance(norms, str) else tuple(norms)
     if not norms or set(norms) - {"before", "after"}:
-        raise ValueError("norms are 'before' and 'after' the final norm, or one of them; "
-                         f"{norms!r} came.")
+        raise ValueError(
+            f"norms are 'before' and 'after' the final norm, or one of them; {norms!r} came."
+        )
     sides = LanguageModel.of(source), LanguageModel.of(target)
     ends, pairs = [m.final_norm for m in sides], _check_layers(layers, *(m.n_layers for m in sides))
     widths = [len(e.gain) for e in ends]
@@ -396,26 +485,50 @@ def hidden_alignment(
     if not 3 <= folds <= n_texts:
         raise ValueError(f"folds is a number from 3 to the {n_texts} texts; {folds!r} came.")
     fold = np.random.default_rng(random_state).permutation(np.arange(n_texts) % folds)[reading.text]
-    frame = _by_layers(sides, reading, pairs, fold, norms, ends, (matrices, nulls, alphas, device),
-                       layers_at_once, batch_size, progress)
-    return HiddenAlignment(sides[0].name, sides[1].name, n_texts, len(reading.text),
-                           *reading.lengths, tuple(pairs), tuple(maps), frame)
+    frame = _by_layers(
+        sides,
+        reading,
+        pairs,
+        fold,
+        norms,
+        ends,
+        (matrices, nulls, alphas, device),
+        layers_at_once,
+        batch_size,
+        progress,
+    )
+    return HiddenAlignment(
+        sides[0].name,
+        sides[1].name,
+        n_texts,
+        len(reading.text),
+        *reading.lengths,
+        tuple(pairs),
+        tuple(maps),
+        frame,
+    )
 
 
 def _by_layers(sides, reading, pairs, fold, norms, ends, how, size, batch_size, progress):
     "A row for each of the `pairs` of layers, norm and map; as many layers at a time as fit"
     width = sum(len(e.gain) for e in ends)
-    size = size or max(1, 2**28//(len(reading.text)*width))  # numbers of 4 bytes
+    size = size or max(1, 2**28 // (len(reading.text) * width))  # numbers of 4 bytes
     rows = []
-    for part in tqdm([*gen_batches(len(pairs), size)], desc="Hidden alignment", leave=False,
-                     disable=not progress or size >= len(pairs)):
-        states = [_read_states(*side, batch_size, progress)
-                  for side in zip(sides, reading.ids, reading.positions, zip(*pairs[part]))]
+    for part in tqdm(
+        [*gen_batches(len(pairs), size)],
+        desc="Hidden alignment",
+        leave=False,
+        disable=not progress or size >= len(pairs),
+    ):
+        states = [
+            _read_states(*side, batch_size, progress)
+            for side in zip(sides, reading.ids, reading.positions, zip(*pairs[part]))
+        ]
         for s, t in pairs[part]:
             plain = states[0][s], states[1][t]
             for norm in norms:
                 x, y = plain if norm == "before" else map(_normed, ends, plain)
-                depth = (t + 1)/sides[1].n_layers
+                depth = (t + 1) / sides[1].n_layers
                 where = dict(layer_source=s, layer_target=t, depth=depth, norm=norm)
                 rows += [where | row for row in _layer_rows(x, y, reading.text, fold, *how)]
     frame = pd.DataFrame(rows)

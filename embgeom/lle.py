@@ -22,18 +22,23 @@ from .results import Result
 from .spaces import EmbeddingSpace, SpacePair, chosen_rows, token_label
 
 # %% ../nbs/api/31_lle.ipynb #a0820bc4
-_BATCH = 64 # neighborhoods solved together, always the same number
+_BATCH = 64  # neighborhoods solved together, always the same number
+
 
 def _solve(points, neighbors, ridge):
     "Weights (b, k) that mix `neighbors` (b, k, d) into `points` (b, d)"
     offsets = neighbors - points[:, None]
     gram = offsets @ offsets.mT
     trace = gram.diagonal(dim1=1, dim2=2).sum(1)
-    gram.diagonal(dim1=1, dim2=2).add_((ridge * torch.where(trace > 0, trace, 1.))[:, None])
+    gram.diagonal(dim1=1, dim2=2).add_((ridge * torch.where(trace > 0, trace, 1.0))[:, None])
     factor, failed = torch.linalg.cholesky_ex(gram)
     if failed.any():
-        raise ValueError(f"ridge = {ridge:g} is too small for neighbors that depend on one another; 1e-3 is usual.")
-    w = torch.cholesky_solve(torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor)[..., 0]
+        raise ValueError(
+            f"ridge = {ridge:g} is too small for neighbors that depend on one another; 1e-3 is usual."
+        )
+    w = torch.cholesky_solve(
+        torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor
+    )[..., 0]
     return w / w.sum(1, keepdim=True)
 
 # %% ../nbs/api/31_lle.ipynb #c6f6f96f
@@ -44,74 +49,114 @@ def _weights(matrix, part, unit, ridge, device):
     for b in row_blocks(len(rows), _BATCH):
         batch = every[b]
         x = torch.as_tensor(matrix[batch[np.arange(_BATCH) % len(batch)]], device=device).double()
-        if unit: x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
-        weights.append(_solve(x[:, 0], x[:, 1:], ridge)[:len(batch)].cpu().numpy())
+        if unit:
+            x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True)
+        weights.append(_solve(x[:, 0], x[:, 1:], ridge)[: len(batch)].cpu().numpy())
     return np.concatenate(weights)
 
 # %% ../nbs/api/31_lle.ipynb #3e50176c
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbors: sparse rows over the vocabulary, each adding up to one"
-    tokens: tuple # keys of the m tokens
-    vocabulary: tuple # keys of all n tokens of the space
-    rows: np.ndarray # row number of each of the tokens (m,)
-    indices: np.ndarray # row numbers of the neighbors, nearest first (m, k)
-    weights: np.ndarray # their weights (m, k)
-    k: int # neighbors of each token
-    metric: str # what chose the neighbors; "cosine": the rows were scaled to unit length
-    ridge: float # added to the diagonal of the local Gram matrix, as a multiple of its trace
 
-    def numbers(self): return {"n_tokens": len(self.tokens), "k": self.k, "metric": self.metric, "ridge": self.ridge}
+    tokens: tuple  # keys of the m tokens
+    vocabulary: tuple  # keys of all n tokens of the space
+    rows: np.ndarray  # row number of each of the tokens (m,)
+    indices: np.ndarray  # row numbers of the neighbors, nearest first (m, k)
+    weights: np.ndarray  # their weights (m, k)
+    k: int  # neighbors of each token
+    metric: str  # what chose the neighbors; "cosine": the rows were scaled to unit length
+    ridge: float  # added to the diagonal of the local Gram matrix, as a multiple of its trace
 
-    def to_sparse(self) -> sparse.csr_array: # (m, n)
+    def numbers(self):
+        return {
+            "n_tokens": len(self.tokens),
+            "k": self.k,
+            "metric": self.metric,
+            "ridge": self.ridge,
+        }
+
+    def to_sparse(self) -> sparse.csr_array:  # (m, n)
         "The weights as a sparse matrix with a column for each token of the space"
         m, k = self.indices.shape
-        starts = np.arange(0, m*k + 1, k)
-        return sparse.csr_array((self.weights.ravel(), self.indices.ravel(), starts), shape=(m, len(self.vocabulary)))
+        starts = np.arange(0, m * k + 1, k)
+        return sparse.csr_array(
+            (self.weights.ravel(), self.indices.ravel(), starts), shape=(m, len(self.vocabulary))
+        )
 
-    def to_frame(self) -> pd.DataFrame: # m x k rows
+    def to_frame(self) -> pd.DataFrame:  # m x k rows
         "A row for each token and neighbor"
         m = len(self.tokens)
-        return pd.DataFrame({"token": [t for t in self.tokens for _ in range(self.k)],
-                             "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
-                             "rank": np.tile(np.arange(1, self.k + 1), m), "weight": self.weights.ravel()})
+        return pd.DataFrame(
+            {
+                "token": [t for t in self.tokens for _ in range(self.k)],
+                "neighbor": [self.vocabulary[j] for j in self.indices.ravel()],
+                "rank": np.tile(np.arange(1, self.k + 1), m),
+                "weight": self.weights.ravel(),
+            }
+        )
 
-    def chart(self,
-        token=None, # which (key, text or its place in the result); the first where None
-    ): # -> altair chart
+    def chart(
+        self,
+        token=None,  # which (key, text or its place in the result); the first where None
+    ):  # -> altair chart
         "The weights of one token's neighbors, nearest first"
-        if isinstance(token, str): token = token.encode()
+        if isinstance(token, str):
+            token = token.encode()
         key = token if isinstance(token, bytes) else self.tokens[token or 0]
         if key not in self.tokens:
-            raise ValueError(f"There are no weights of {token_label(key)!r} here: it is not among the "
-                             f"{len(self.tokens):,} tokens asked for.")
+            raise ValueError(
+                f"There are no weights of {token_label(key)!r} here: it is not among the "
+                f"{len(self.tokens):,} tokens asked for."
+            )
         i = self.tokens.index(key)
         labels = [token_label(self.vocabulary[j]) for j in self.indices[i]]
         frame = pd.DataFrame({"neighbor": labels, "weight": self.weights[i]})
-        return bars_chart(frame, "neighbor", "weight", title=f"What {token_label(key)} is made of",
-                          value_title="weight in the mixture", width=320)
+        return bars_chart(
+            frame,
+            "neighbor",
+            "weight",
+            title=f"What {token_label(key)} is made of",
+            value_title="weight in the mixture",
+            width=320,
+        )
 
 # %% ../nbs/api/31_lle.ipynb #a3794ab9
 def lle_weights(
-    space:EmbeddingSpace, # the vectors
-    k:int=10, # neighbors of each token
+    space: EmbeddingSpace,  # the vectors
+    k: int = 10,  # neighbors of each token
     *,
-    metric:str="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
-    tokens=None, # which tokens (keys, texts or row numbers); all where None
-    ridge:float=1e-3, # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
-    batch_size:int|None=None, # tokens at a time in the search; chosen for the workers where None
-    device=None, # where the arithmetic is done
-    progress:bool=True, # whether to show a bar
-) -> LLEWeights: # k neighbors and k weights for each token
+    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
+    tokens=None,  # which tokens (keys, texts or row numbers); all where None
+    ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
+    batch_size: int
+    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    device=None,  # where the arithmetic is done
+    progress: bool = True,  # whether to show a bar
+) -> LLEWeights:  # k neighbors and k weights for each token
     "Weights that mix the `k` nearest neighbors of each token into the token (Roweis & Saul 2000)"
-    if not ridge > 0: raise ValueError(f"ridge is a number above 0, such as 1e-3; {ridge!r} came.")
+    if not ridge > 0:
+        raise ValueError(f"ridge is a number above 0, such as 1e-3; {ridge!r} came.")
     rows = chosen_rows(space, tokens)
-    if not len(rows): raise ValueError("No tokens were asked for; leave `tokens` out for all.")
-    found = nearest_neighbors(space.matrix, k, rows, metric=metric, batch_size=batch_size, device=device, progress=progress)[1]
+    if not len(rows):
+        raise ValueError("No tokens were asked for; leave `tokens` out for all.")
+    found = nearest_neighbors(
+        space.matrix,
+        k,
+        rows,
+        metric=metric,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )[1]
     parts = [(rows[b], found[b]) for b in shares(len(rows), _BATCH)]
     solve = partial(_weights, unit=metric == "cosine", ridge=ridge, device=device)
-    weights = np.concatenate(each_block(solve, parts, space.matrix, name="weights", progress=progress))
-    return LLEWeights(tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge)
+    weights = np.concatenate(
+        each_block(solve, parts, space.matrix, name="weights", progress=progress)
+    )
+    return LLEWeights(
+        tuple(space.tokens[r] for r in rows), space.tokens, rows, found, weights, k, metric, ridge
+    )
 
 # %% ../nbs/api/31_lle.ipynb #d20499bb
 def _unit(w):
@@ -123,24 +168,34 @@ def _unit(w):
 def _sums(w, m):
     "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
-    row, col, out_row, out_col = (np.asarray(x.sum(axis)) for x in (inside, outside) for axis in (1, 0))
+    row, col, out_row, out_col = (
+        np.asarray(x.sum(axis)) for x in (inside, outside) for axis in (1, 0)
+    )
     total, out = row.sum(), out_row.sum()
     same, mirror = inside.power(2).sum(), inside.multiply(inside.T).sum()
-    inner = [same, mirror, row @ row - same, col @ col - same, 2*(row @ col - mirror)]
+    inner = [same, mirror, row @ row - same, col @ col - same, 2 * (row @ col - mirror)]
     square = outside.power(2).sum()
     outer = [square, out_row @ out_row - square, out_col @ out_col - square]
-    between = [2*row @ out_row, 2*col @ out_row]
+    between = [2 * row @ out_row, 2 * col @ out_row]
     rest = lambda whole, parts: [whole - sum(parts)]
-    inner, outer, between = inner + rest(total**2, inner), outer + rest(out**2, outer), between + rest(2*total*out, between)
+    inner, outer, between = (
+        inner + rest(total**2, inner),
+        outer + rest(out**2, outer),
+        between + rest(2 * total * out, between),
+    )
     return np.array([total, out]), np.array(inner + outer + between)
 
 # %% ../nbs/api/31_lle.ipynb #fb52477b
 def _ways(m, q):
     "In how many ways each class of `_sums` can be met: numbers to divide the products by"
-    inner = [m*(m-1)]*2 + [m*(m-1)*(m-2)]*2 + [2*m*(m-1)*(m-2), m*(m-1)*(m-2)*(m-3)]
-    outer = [m*q, m*q*(q-1), m*(m-1)*q, m*(m-1)*q*(q-1)]
-    between = [2*m*(m-1)*q, 2*m*(m-1)*q, 2*m*(m-1)*(m-2)*q]
-    return np.array([m*(m-1), m*q], float), np.array(inner + outer + between, float)
+    inner = (
+        [m * (m - 1)] * 2
+        + [m * (m - 1) * (m - 2)] * 2
+        + [2 * m * (m - 1) * (m - 2), m * (m - 1) * (m - 2) * (m - 3)]
+    )
+    outer = [m * q, m * q * (q - 1), m * (m - 1) * q, m * (m - 1) * q * (q - 1)]
+    between = [2 * m * (m - 1) * q, 2 * m * (m - 1) * q, 2 * m * (m - 1) * (m - 2) * q]
+    return np.array([m * (m - 1), m * q], float), np.array(inner + outer + between, float)
 
 # %% ../nbs/api/31_lle.ipynb #2d78d5be
 def _matching_null(a, b, rows):
@@ -149,141 +204,219 @@ def _matching_null(a, b, rows):
     order = np.concatenate([rows, np.setdiff1d(np.arange(n), rows)])
     (first_a, second_a), (first_b, second_b) = (_sums(w[:, order], m) for w in (a, b))
     first, second = _ways(m, n - m)
-    expect = lambda x, y, ways: np.divide(x*y, ways, out=np.zeros(len(x)), where=ways > 0).sum()
+    expect = lambda x, y, ways: np.divide(x * y, ways, out=np.zeros(len(x)), where=ways > 0).sum()
     mean, square = expect(first_a, first_b, first), expect(second_a, second_b, second)
-    return mean/m, max(square - mean**2, 0)**.5/m
+    return mean / m, max(square - mean**2, 0) ** 0.5 / m
 
 # %% ../nbs/api/31_lle.ipynb #58b44ae7
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
     "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
-    source: str # name of the first space
-    target: str # name of the second
-    mean: float # mean cosine of the tokens' weight rows; 1: the same neighbors in the same mixture
-    stderr: float # standard error of the mean over tokens, taken as independent draws
-    null_mean: float # mean under random matching of the rows
-    null_std: float # standard deviation of the mean under random matching
-    overlap: float # mean share of common neighbors, in [0, 1]
-    overlap_null: float # the same for random neighbors: k/(n - 1)
-    k: int # neighbors of each token
-    metric: str # what chose the neighbors; "cosine": rows of unit length
-    ridge: float # of the local Gram matrix, which the mean hangs on: see lle_sensitivity
-    n_tokens: int # tokens compared
-    tokens: tuple # their keys
-    values: np.ndarray # each token's cosine (m,)
-    overlaps: np.ndarray # each token's share of common neighbors (m,)
 
-    def chart(self): # -> altair chart
+    source: str  # name of the first space
+    target: str  # name of the second
+    mean: float  # mean cosine of the tokens' weight rows; 1: the same neighbors in the same mixture
+    stderr: float  # standard error of the mean over tokens, taken as independent draws
+    null_mean: float  # mean under random matching of the rows
+    null_std: float  # standard deviation of the mean under random matching
+    overlap: float  # mean share of common neighbors, in [0, 1]
+    overlap_null: float  # the same for random neighbors: k/(n - 1)
+    k: int  # neighbors of each token
+    metric: str  # what chose the neighbors; "cosine": rows of unit length
+    ridge: float  # of the local Gram matrix, which the mean hangs on: see lle_sensitivity
+    n_tokens: int  # tokens compared
+    tokens: tuple  # their keys
+    values: np.ndarray  # each token's cosine (m,)
+    overlaps: np.ndarray  # each token's share of common neighbors (m,)
+
+    def chart(self):  # -> altair chart
         "The distribution of the tokens' cosines, with those at both ends by name"
-        title = (f"{self.source} and {self.target}: how alike each token is mixed from its neighbors "
-                 f"(mean {self.mean:.2f} at ridge {self.ridge:g}, chance {self.null_mean:.3f})")
+        title = (
+            f"{self.source} and {self.target}: how alike each token is mixed from its neighbors "
+            f"(mean {self.mean:.2f} at ridge {self.ridge:g}, chance {self.null_mean:.3f})"
+        )
         labels = [token_label(t) for t in self.tokens]
         return distribution_chart(self.values, labels, "cosine of the two rows of weights", title)
 
 # %% ../nbs/api/31_lle.ipynb #ae7f0f6d
 def lle_similarity(
-    pair:SpacePair, # two spaces with the same tokens
-    k:int=10, # neighbors of each token
+    pair: SpacePair,  # two spaces with the same tokens
+    k: int = 10,  # neighbors of each token
     *,
-    metric:str="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
-    tokens=None, # which tokens to compare (keys, texts or row numbers, two or more); all where None
-    ridge:float=1e-3, # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
-    batch_size:int|None=None, # tokens at a time in the search; chosen for the workers where None
-    device=None, # where the arithmetic is done
-    progress:bool=True, # whether to show a bar
-) -> LLESimilarity: # mean, error, null, and a value for each token
+    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
+    tokens=None,  # which tokens to compare (keys, texts or row numbers, two or more); all where None
+    ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
+    batch_size: int
+    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    device=None,  # where the arithmetic is done
+    progress: bool = True,  # whether to show a bar
+) -> LLESimilarity:  # mean, error, null, and a value for each token
     "Mean cosine of the locally linear weights of the two spaces of `pair` (arXiv 2503.21073, section on local geometry)"
     rows = np.unique(chosen_rows(pair, tokens))
     if len(rows) < 2:
-        raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token use lle_neighbors.")
-    both = [lle_weights(s, k, metric=metric, tokens=rows, ridge=ridge, batch_size=batch_size, device=device, progress=progress)
-            for s in (pair.source, pair.target)]
+        raise ValueError(
+            f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token use lle_neighbors."
+        )
+    both = [
+        lle_weights(
+            s,
+            k,
+            metric=metric,
+            tokens=rows,
+            ridge=ridge,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        )
+        for s in (pair.source, pair.target)
+    ]
     a, b = map(_unit, both)
     values = a.multiply(b).sum(1)
     overlaps = (both[0].to_sparse() != 0).multiply(both[1].to_sparse() != 0).sum(1) / k
-    error, null = values.std(ddof=1)/len(rows)**.5, _matching_null(a, b, rows)
-    return LLESimilarity(*pair.names, values.mean(), error, *null, overlaps.mean(), k/(len(pair) - 1),
-                         k, metric, ridge, len(rows), both[0].tokens, values, overlaps)
+    error, null = values.std(ddof=1) / len(rows) ** 0.5, _matching_null(a, b, rows)
+    return LLESimilarity(
+        *pair.names,
+        values.mean(),
+        error,
+        *null,
+        overlaps.mean(),
+        k / (len(pair) - 1),
+        k,
+        metric,
+        ridge,
+        len(rows),
+        both[0].tokens,
+        values,
+        overlaps,
+    )
 
 # %% ../nbs/api/31_lle.ipynb #a47c7d51
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
+
 @dataclass(frozen=True, repr=False)
 class LLESensitivity(Result):
     "How the mean LLE similarity of two spaces moves with the ridge and with scaling the rows"
-    source: str # name of the first space
-    target: str # name of the second
-    low: float # the least of the means
-    high: float # and the largest
-    k: int # neighbors of each token
-    n_tokens: int # tokens compared
-    table: pd.DataFrame # rows ("unit" or "raw"), ridge, mean, stderr
 
-    def numbers(self): return {f: getattr(self, f) for f in ("source", "target", "low", "high", "k", "n_tokens")}
+    source: str  # name of the first space
+    target: str  # name of the second
+    low: float  # the least of the means
+    high: float  # and the largest
+    k: int  # neighbors of each token
+    n_tokens: int  # tokens compared
+    table: pd.DataFrame  # rows ("unit" or "raw"), ridge, mean, stderr
 
-    def to_frame(self) -> pd.DataFrame: # a row for each setting
+    def numbers(self):
+        return {f: getattr(self, f) for f in ("source", "target", "low", "high", "k", "n_tokens")}
+
+    def to_frame(self) -> pd.DataFrame:  # a row for each setting
         "A row for each setting"
         return self.table
 
-    def text(self) -> str: # several lines
+    def text(self) -> str:  # several lines
         "A line for each setting"
-        lines = [f"LLE similarity of {self.source} and {self.target}, {self.n_tokens:,} tokens, k = {self.k}"]
-        lines += [f"  {r.rows:<4} rows, ridge {r.ridge:<7g} {r.mean:.3f} ± {r.stderr:.3f}" for r in self.table.itertuples()]
+        lines = [
+            f"LLE similarity of {self.source} and {self.target}, {self.n_tokens:,} tokens, k = {self.k}"
+        ]
+        lines += [
+            f"  {r.rows:<4} rows, ridge {r.ridge:<7g} {r.mean:.3f} ± {r.stderr:.3f}"
+            for r in self.table.itertuples()
+        ]
         return "\n".join(lines)
 
-    def chart(self): # -> altair chart
+    def chart(self):  # -> altair chart
         "The mean against the ridge, for unit and for raw rows"
-        frame = self.table.assign(power=np.log10(self.table.ridge).round(), rows=self.table.rows + " rows")
+        frame = self.table.assign(
+            power=np.log10(self.table.ridge).round(), rows=self.table.rows + " rows"
+        )
         title = f"{self.source} and {self.target}: LLE similarity from {self.low:.2f} to {self.high:.2f}, by ridge and scaling"
-        return line_chart(frame, "power", "mean", "rows", "ridge, as a power of ten", "mean cosine of the weights", title)
+        return line_chart(
+            frame,
+            "power",
+            "mean",
+            "rows",
+            "ridge, as a power of ten",
+            "mean cosine of the weights",
+            title,
+        )
 
 # %% ../nbs/api/31_lle.ipynb #53546aa7
 def lle_sensitivity(
-    pair:SpacePair, # two spaces with the same tokens
-    n:int=1000, # tokens compared, drawn at random; all where the pair has no more
-    k:int=10, # neighbors of each token, by cosine, from the whole vocabulary
+    pair: SpacePair,  # two spaces with the same tokens
+    n: int = 1000,  # tokens compared, drawn at random; all where the pair has no more
+    k: int = 10,  # neighbors of each token, by cosine, from the whole vocabulary
     *,
-    tokens=None, # which tokens to compare instead (keys, texts or row numbers)
-    batch_size:int|None=None, # tokens at a time in the search; chosen for the workers where None
-    device=None, # where the arithmetic is done
-    random_state:int=0, # seed of the sample
-    progress:bool=True, # whether to show a bar
-) -> LLESensitivity: # a mean for each ridge and scaling
+    tokens=None,  # which tokens to compare instead (keys, texts or row numbers)
+    batch_size: int
+    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    device=None,  # where the arithmetic is done
+    random_state: int = 0,  # seed of the sample
+    progress: bool = True,  # whether to show a bar
+) -> LLESensitivity:  # a mean for each ridge and scaling
     "How the mean LLE similarity of `pair` moves with the ridge (1e-6 to .1) and with scaling the rows"
     rows = np.unique(chosen_rows(pair, tokens))
-    if tokens is None and n < len(rows): rows = np.sort(np.random.default_rng(random_state).choice(rows, n, replace=False))
-    if len(rows) < 2: raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came.")
+    if tokens is None and n < len(rows):
+        rows = np.sort(np.random.default_rng(random_state).choice(rows, n, replace=False))
+    if len(rows) < 2:
+        raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came.")
     spaces = pair.source, pair.target
-    found = [nearest_neighbors(s.matrix, k, rows, batch_size=batch_size, device=device, progress=progress)[1] for s in spaces]
+    found = [
+        nearest_neighbors(
+            s.matrix, k, rows, batch_size=batch_size, device=device, progress=progress
+        )[1]
+        for s in spaces
+    ]
     keys, table = tuple(pair.tokens[r] for r in rows), []
     for unit in (True, False):
         for ridge in RIDGES:
-            weights = [_weights(s.matrix, (rows, f), unit, ridge, device) for s, f in zip(spaces, found)]
-            a, b = (_unit(LLEWeights(keys, pair.tokens, rows, f, w, k, "cosine", ridge)) for f, w in zip(found, weights))
+            weights = [
+                _weights(s.matrix, (rows, f), unit, ridge, device) for s, f in zip(spaces, found)
+            ]
+            a, b = (
+                _unit(LLEWeights(keys, pair.tokens, rows, f, w, k, "cosine", ridge))
+                for f, w in zip(found, weights)
+            )
             values = a.multiply(b).sum(1)
-            table.append(("unit" if unit else "raw", ridge, values.mean(), values.std(ddof=1)/len(rows)**.5))
+            table.append(
+                (
+                    "unit" if unit else "raw",
+                    ridge,
+                    values.mean(),
+                    values.std(ddof=1) / len(rows) ** 0.5,
+                )
+            )
     table = pd.DataFrame(table, columns=["rows", "ridge", "mean", "stderr"])
-    return LLESensitivity(*pair.names, table["mean"].min(), table["mean"].max(), k, len(rows), table)
+    return LLESensitivity(
+        *pair.names, table["mean"].min(), table["mean"].max(), k, len(rows), table
+    )
 
 # %% ../nbs/api/31_lle.ipynb #77de41f5
 def lle_neighbors(
-    pair:SpacePair, # two spaces with the same tokens
-    token, # key, text or row number
-    k:int=10, # neighbors in each space
+    pair: SpacePair,  # two spaces with the same tokens
+    token,  # key, text or row number
+    k: int = 10,  # neighbors in each space
     *,
-    metric:str="cosine", # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
-    ridge:float=1e-3, # times the trace of the local Gram matrix, added to its diagonal
-    device=None, # where the arithmetic is done
-) -> pd.DataFrame: # token, label, source_weight, target_weight, source_rank, target_rank; those of both spaces first
+    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
+    ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal
+    device=None,  # where the arithmetic is done
+) -> pd.DataFrame:  # token, label, source_weight, target_weight, source_rank, target_rank; those of both spaces first
     "The neighbors that make up `token` in the two spaces of `pair`; a weight is 0, and a rank NaN, where a space does not use one"
     sides = {}
     for name, space in (("source", pair.source), ("target", pair.target)):
-        w = lle_weights(space, k, metric=metric, tokens=pair.rows(token)[:1], ridge=ridge, device=device)
+        w = lle_weights(
+            space, k, metric=metric, tokens=pair.rows(token)[:1], ridge=ridge, device=device
+        )
         sides[f"{name}_weight"] = pd.Series(w.weights[0], w.indices[0])
-        sides[f"{name}_rank"] = pd.Series(np.arange(1., k + 1), w.indices[0])
+        sides[f"{name}_rank"] = pd.Series(np.arange(1.0, k + 1), w.indices[0])
     frame = pd.DataFrame(sides).sort_values(["source_rank", "target_rank"])
     both = frame.source_rank.notna() & frame.target_rank.notna()
-    frame = pd.concat([frame[both], frame[~both]]).fillna({"source_weight": 0., "target_weight": 0.})
+    frame = pd.concat([frame[both], frame[~both]]).fillna(
+        {"source_weight": 0.0, "target_weight": 0.0}
+    )
     keys = [pair.tokens[i] for i in frame.index]
-    frame = frame[["source_weight", "target_weight", "source_rank", "target_rank"]].reset_index(drop=True)
-    return pd.concat([pd.DataFrame({"token": keys, "label": list(map(token_label, keys))}), frame], axis=1)
+    frame = frame[["source_weight", "target_weight", "source_rank", "target_rank"]].reset_index(
+        drop=True
+    )
+    return pd.concat(
+        [pd.DataFrame({"token": keys, "label": list(map(token_label, keys))}), frame], axis=1
+    )

@@ -20,9 +20,18 @@ from tokenizers import AddedToken, normalizers, pre_tokenizers
 from . import pocket
 from ._files import parse_json, shown
 from ._formats import foreign_format
-from ._tensors import (
-    FIRST, LocalFile, gguf_matrix, gguf_table, module_matrix, pickle_table, present,
-    safetensors_matrix, safetensors_table, tensor_matrix)
+from embgeom._tensors import (
+    FIRST,
+    LocalFile,
+    gguf_matrix,
+    gguf_table,
+    module_matrix,
+    pickle_table,
+    present,
+    safetensors_matrix,
+    safetensors_table,
+    tensor_matrix,
+)
 from .spaces import EmbeddingSpace, token_label
 from .vocab import TokenKeys, is_reserved, token_keys
 
@@ -30,16 +39,21 @@ from .vocab import TokenKeys, is_reserved, token_keys
 @dataclass(frozen=True)
 class _Checkpoint:
     "Where the files of a model are"
-    name: str # as the user called it
-    folder: Path # where its small files are, or will be
-    only: str | None = None # the one file of weights to use, where it was named
-    revision: str | None = None # the commit on the hub
 
-    def file(self, filename): raise NotImplementedError # the path of a whole file, or None
-    def large(self, filename): raise NotImplementedError # the same, as `LocalFile` or `HubFile`
+    name: str  # as the user called it
+    folder: Path  # where its small files are, or will be
+    only: str | None = None  # the one file of weights to use, where it was named
+    revision: str | None = None  # the commit on the hub
+
+    def file(self, filename):
+        raise NotImplementedError  # the path of a whole file, or None
+
+    def large(self, filename):
+        raise NotImplementedError  # the same, as `LocalFile` or `HubFile`
 
     def need(self, filename, what="", get=None):
-        if found := (get or self.file)(filename): return found
+        if found := (get or self.file)(filename):
+            return found
         raise FileNotFoundError(f"{self.name} has no {filename}{what}")
 
     @cached_property
@@ -47,7 +61,8 @@ class _Checkpoint:
         "The values of the GGUF file, or of all its parts, and name -> (file, where it lies)"
         parts, fields, where = _parts(self.only), {}, {}
         what = ". Look at the list of files there."
-        if len(parts) > 1: what = ", which is a part of it. Get that file too."
+        if len(parts) > 1:
+            what = ", which is a part of it. Get that file too."
         for part in parts:
             source = self.need(part, what, self.large)
             more, table = gguf_table(source)
@@ -58,89 +73,118 @@ class _Checkpoint:
 
 class _Folder(_Checkpoint):
     "A checkpoint on this machine"
-    def file(self, filename): return path if (path := self.folder/filename).is_file() else None
-    def large(self, filename): return LocalFile(path) if (path := self.file(filename)) else None
+
+    def file(self, filename):
+        return path if (path := self.folder / filename).is_file() else None
+
+    def large(self, filename):
+        return LocalFile(path) if (path := self.file(filename)) else None
 
 
 def _parts(filename):
     "The names of all files that `filename`, perhaps `x-00001-of-00003.gguf`, is one of"
     found = re.fullmatch(r"(.*-)\d{5}-of-(?!00000)(\d{5})\.gguf", filename)
-    if not found: return [filename]
+    if not found:
+        return [filename]
     return [f"{found[1]}{i + 1:05}-of-{found[2]}.gguf" for i in range(int(found[2]))]
 
 # %% ../nbs/api/20_loading.ipynb #06624e86
 @dataclass(frozen=True)
 class _Repository(_Checkpoint):
     "A checkpoint on the hub"
-    repo: str = "" # its name there
-    access: tuple = () # token, offline, patience
-    progress: bool = True # whether to show a bar for what takes long
+
+    repo: str = ""  # its name there
+    access: tuple = ()  # token, offline, patience
+    progress: bool = True  # whether to show a bar for what takes long
 
     def file(self, filename):
         from embgeom._hub import whole_file
+
         return whole_file(self.repo, filename, self.revision, *self.access)
 
     def large(self, filename):
         from huggingface_hub import try_to_load_from_cache
 
         from embgeom._hub import RangesRefused, hub_file
+
         whole = try_to_load_from_cache(self.repo, filename, revision=self.revision)
-        if isinstance(whole, str): return LocalFile(whole)
+        if isinstance(whole, str):
+            return LocalFile(whole)
         token, offline, patience = self.access
         try:
-            source = hub_file(self.repo, filename, self.revision, token, offline, self.progress,
-                              patience)
-            if source: source.map(0, min(source.size, FIRST))
+            source = hub_file(
+                self.repo, filename, self.revision, token, offline, self.progress, patience
+            )
+            if source:
+                source.map(0, min(source.size, FIRST))
             return source
-        except RangesRefused: return LocalFile(path) if (path := self.file(filename)) else None
+        except RangesRefused:
+            return LocalFile(path) if (path := self.file(filename)) else None
 
 
 _CONFIG, _ANY = ("config.json",), (".gitattributes", "README.md", "config.json")
 _TOKENIZER_FIRST = ("tokenizer_config.json", "tokenizer.json", "config.json")
 
+
 def _on_hub(repo, first, only=None, revision=None, token=None, patience=300, progress=True):
     "The checkpoint `repo` on the hub; that of its files `first` which is found tells the commit"
     from embgeom._hub import is_reachable, whole_file
+
     access = token, not is_reachable(), patience
     for filename in first:
         if path := whole_file(repo, filename, revision, *access):
             name = f"{repo}/{only}" if only else repo
             return _Repository(name, path.parent, only, path.parent.name, repo, access, progress)
     if only:
-        raise FileNotFoundError(f"{repo!r} on the hub has none of {', '.join(first)}, so which "
-                                "version is meant cannot be told. Download the file (hf download "
-                                f"{repo} {only}) and give its path.")
+        raise FileNotFoundError(
+            f"{repo!r} on the hub has none of {', '.join(first)}, so which "
+            "version is meant cannot be told. Download the file (hf download "
+            f"{repo} {only}) and give its path."
+        )
     if path := whole_file(repo, "adapter_config.json", revision, *access):
         raise ValueError(f"{repo} {foreign_format(path.parent)}.")
-    raise FileNotFoundError(f"The model {repo!r} on the hub has no {first[0]}, so it is not a "
-                            "checkpoint of transformers. If it holds GGUF files, name one: "
-                            f"load_space('{repo}/file.gguf', ...).")
+    raise FileNotFoundError(
+        f"The model {repo!r} on the hub has no {first[0]}, so it is not a "
+        "checkpoint of transformers. If it holds GGUF files, name one: "
+        f"load_space('{repo}/file.gguf', ...)."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #695b9417
 _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 
+
 def _checkpoint(model, first=_CONFIG, **hub):
     "What `model`, a local folder or file or a name on the hub, stands for"
     path, parts = Path(model).expanduser(), str(model).split("/")
-    if model in pocket.NAMES and not path.exists(): return _Folder(model, pocket.path(model))
-    if what := foreign_format(path): raise ValueError(f"{model} {what}.")
+    if model in pocket.NAMES and not path.exists():
+        return _Folder(model, pocket.path(model))
+    if what := foreign_format(path):
+        raise ValueError(f"{model} {what}.")
     if path.is_dir():
         names = sorted({_parts(p.name)[0] for p in path.glob("*.gguf")})
         if not names or any(path.glob("*.safetensors*")) or any(path.glob("*.bin*")):
             return _Folder(str(path), path)
-        if len(names) == 1: return _Folder(str(path/names[0]), path, names[0])
-        raise ValueError(f"{path} holds {len(names)} GGUF files. Name one of them: "
-                         f"{', '.join(names[:9])}.")
+        if len(names) == 1:
+            return _Folder(str(path / names[0]), path, names[0])
+        raise ValueError(
+            f"{path} holds {len(names)} GGUF files. Name one of them: {', '.join(names[:9])}."
+        )
     if path.is_file():
-        if path.suffix in _WEIGHTS: return _Folder(str(path), path.parent, path.name)
-        raise ValueError(f"{model} is a single file and none of weights ({', '.join(_WEIGHTS)}); "
-                         "give the folder that holds it together with its config.json.")
+        if path.suffix in _WEIGHTS:
+            return _Folder(str(path), path.parent, path.name)
+        raise ValueError(
+            f"{model} is a single file and none of weights ({', '.join(_WEIGHTS)}); "
+            "give the folder that holds it together with its config.json."
+        )
     in_repository = len(parts) == 3 and path.suffix == ".gguf"
     like_a_path = parts[0] in ("", ".", "..", "~") or len(parts) > 2 and not in_repository
     if isinstance(model, Path) or like_a_path:
-        raise FileNotFoundError(f"There is no folder or file {model}. Check the path; a model on "
-                                "the hub has a name such as 'gpt2' or 'org/model'.")
-    if in_repository: return _on_hub("/".join(parts[:2]), _ANY, parts[2], **hub)
+        raise FileNotFoundError(
+            f"There is no folder or file {model}. Check the path; a model on "
+            "the hub has a name such as 'gpt2' or 'org/model'."
+        )
+    if in_repository:
+        return _on_hub("/".join(parts[:2]), _ANY, parts[2], **hub)
     return _on_hub(str(model), first, **hub)
 
 # %% ../nbs/api/20_loading.ipynb #eccc45fb
@@ -148,10 +192,13 @@ def _checkpoint(model, first=_CONFIG, **hub):
 def _quiet():
     "Silence the chatter of `transformers`: what matters is reported or raised"
     from transformers import logging
+
     before = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
-    try: yield
-    finally: logging.set_verbosity(before)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _first_sentence(error):
@@ -161,101 +208,137 @@ def _first_sentence(error):
 # %% ../nbs/api/20_loading.ipynb #c7bbf97b
 def _described(checkpoint):
     "What config.json of `checkpoint` says, as a dict"
-    path = checkpoint.need("config.json", ", so it is not a checkpoint of transformers. "
-                                          "Give the folder, or the name on the hub, of one.")
-    try: described = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error: raise ValueError(f"{path} is not JSON ({error}): download it "
-                                                 "again.") from None
-    if isinstance(described, dict): return described
-    raise ValueError(f"{path} holds a {type(described).__name__}, no table of settings: download "
-                     "it again.")
+    path = checkpoint.need(
+        "config.json",
+        ", so it is not a checkpoint of transformers. "
+        "Give the folder, or the name on the hub, of one.",
+    )
+    try:
+        described = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): download it again.") from None
+    if isinstance(described, dict):
+        return described
+    raise ValueError(
+        f"{path} holds a {type(described).__name__}, no table of settings: download it again."
+    )
 
 
-MOST = 50_000 # layers, experts or labels that a config may ask for: each is built, one by one
+MOST = 50_000  # layers, experts or labels that a config may ask for: each is built, one by one
 _COUNTS = re.compile(r"(layers?|blocks|experts|labels|label2id|id2label)$")
+
 
 def _check_counts(described, name):
     "Refuse a config that asks for more parts than any model has"
     for key, value in described.items():
-        if isinstance(value, dict) and not key.endswith(("label", "id")): _check_counts(value, name)
+        if isinstance(value, dict) and not key.endswith(("label", "id")):
+            _check_counts(value, name)
         count = len(value) if isinstance(value, (dict, list)) else value
         if _COUNTS.search(key) and isinstance(count, int) and count > MOST:
-            raise ValueError(f"The config of {name} says {shown(key)}: {shown(f'{count:,}', 30)}; "
-                             f"no model has more than {MOST:,}. Download it again, or name the "
-                             "tensor: tensor='...'.")
+            raise ValueError(
+                f"The config of {name} says {shown(key)}: {shown(f'{count:,}', 30)}; "
+                f"no model has more than {MOST:,}. Download it again, or name the "
+                "tensor: tensor='...'."
+            )
 
 # %% ../nbs/api/20_loading.ipynb #fd1633d6
 def _config(checkpoint):
     "The config of `checkpoint`"
     import transformers
+
     described = _described(checkpoint)
     _check_counts(described, checkpoint.name)
     read, folder = transformers.AutoConfig.from_pretrained, checkpoint.file("config.json").parent
     with _quiet():
-        try: return read(folder, trust_remote_code=False, local_files_only=True)
+        try:
+            return read(folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:
-            raise ValueError(f"transformers {transformers.__version__} cannot read the config of "
-                             f"{checkpoint.name} (model_type "
-                             f"'{shown(described.get('model_type'))}'): {_first_sentence(error)}. "
-                             "If the model brings its own code, load it yourself and pass the "
-                             "loaded model, or name the tensor: tensor='...'.") from None
+            raise ValueError(
+                f"transformers {transformers.__version__} cannot read the config of "
+                f"{checkpoint.name} (model_type "
+                f"'{shown(described.get('model_type'))}'): {_first_sentence(error)}. "
+                "If the model brings its own code, load it yourself and pass the "
+                "loaded model, or name the tensor: tensor='...'."
+            ) from None
 
 # %% ../nbs/api/20_loading.ipynb #95f69e99
 def _on_meta(make, config):
     "A model without contents: what `make` builds from `config` on the meta device"
     import transformers
+
     config._attn_implementation = "eager"  # others may want packages that are not here
     with _quiet(), torch.device("meta"):
-        try: return make(config)
+        try:
+            return make(config)
         except Exception as error:
-            raise ValueError(f"transformers {transformers.__version__} cannot build a model of the "
-                             f"kind {config.model_type!r} from its config "
-                             f"({_first_sentence(error)}). Look at the numbers in config.json, or "
-                             "name the tensor: tensor='...'.") from None
+            raise ValueError(
+                f"transformers {transformers.__version__} cannot build a model of the "
+                f"kind {config.model_type!r} from its config "
+                f"({_first_sentence(error)}). Look at the numbers in config.json, or "
+                "name the tensor: tensor='...'."
+            ) from None
 
 # %% ../nbs/api/20_loading.ipynb #67b89c54
-_WITH_HEAD = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq",
-              "AutoModelForImageTextToText")
+_WITH_HEAD = (
+    "AutoModelForCausalLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForImageTextToText",
+)
+
 
 def _architecture(config, role, name):
     "The model of `config` on the meta device, of a class that has the matrix of `role`"
     import transformers
+
     names = getattr(config, "architectures", None)
     named = isinstance(names, list) and names
     declared = getattr(transformers, str(names[0]), None) if named else None
     if not (isinstance(declared, type) and issubclass(declared, transformers.PreTrainedModel)):
         declared = partial(transformers.AutoModel.from_config, trust_remote_code=False)
     model = _on_meta(declared, config)
-    if role == "input" or _module(model, "output") is not None: return model
+    if role == "input" or _module(model, "output") is not None:
+        return model
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as masked
+
     bidirectional = config.model_type in masked and not config.is_encoder_decoder
     if not bidirectional or getattr(config, "is_decoder", False):
         for auto in (getattr(transformers, name) for name in _WITH_HEAD):
             if type(config) in auto._model_mapping:
                 return _on_meta(partial(auto.from_config, trust_remote_code=False), config)
-    raise ValueError(f"{name} ({type(model).__name__}) has no output matrix: it is an encoder, or "
-                     "a model without "
-                     'a language-model head. Its token embeddings are there with role="input".')
+    raise ValueError(
+        f"{name} ({type(model).__name__}) has no output matrix: it is an encoder, or "
+        "a model without "
+        'a language-model head. Its token embeddings are there with role="input".'
+    )
 
 # %% ../nbs/api/20_loading.ipynb #a445831d
 def _module(model, role):
     "The module that holds the matrix of `role`, or None"
-    try: return model.get_input_embeddings() if role == "input" else model.get_output_embeddings()
-    except (NotImplementedError, AttributeError): return None
+    try:
+        return model.get_input_embeddings() if role == "input" else model.get_output_embeddings()
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def _weight(model, role, name):
     "The parameter of `model` that is the matrix of `role`"
     weight = getattr(_module(model, role), "weight", None)
-    if weight is not None and weight.ndim == 2: return weight
+    if weight is not None and weight.ndim == 2:
+        return weight
     came = "none" if weight is None else f"a tensor of shape {tuple(weight.shape)}"
-    tables = [f"{n}.weight {tuple(m.weight.shape)}" for n, m in model.named_modules()
-              if isinstance(m, torch.nn.Embedding)]
+    tables = [
+        f"{n}.weight {tuple(m.weight.shape)}"
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Embedding)
+    ]
     named = ", ".join(tables[:6])
     choice = f" It has these tables: {named}; name one by tensor='...'." if tables else ""
-    raise ValueError(f"The {role} matrix of {name} ({type(model).__name__}) should have one row "
-                     f"for each token; the model names {came}. Only models that read or write "
-                     f"tokens can be compared.{choice}")
+    raise ValueError(
+        f"The {role} matrix of {name} ({type(model).__name__}) should have one row "
+        f"for each token; the model names {came}. Only models that read or write "
+        f"tokens can be compared.{choice}"
+    )
 
 # %% ../nbs/api/20_loading.ipynb #ccb7678b
 def _names(model, role, weight):
@@ -272,21 +355,29 @@ def _is_tied(model):
     return None if last is None else first is last
 
 # %% ../nbs/api/20_loading.ipynb #b8e10518
-_KINDS = (("model.safetensors", "model.safetensors.index.json"),
-          ("pytorch_model.bin", "pytorch_model.bin.index.json"))
+_KINDS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 _OTHERS = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "adapter_model.safetensors")
+
 
 def _from_index(checkpoint, path):
     "Stored name -> file name, from the index at `path`"
-    try: table = dict(parse_json(path.read_text(encoding="utf-8"))["weight_map"])
+    try:
+        table = dict(parse_json(path.read_text(encoding="utf-8"))["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"The index {path} is damaged ({type(error).__name__}): it should be JSON "
-                         "with a table weight_map from tensors to files. Download it "
-                         "again.") from None
+        raise ValueError(
+            f"The index {path} is damaged ({type(error).__name__}): it should be JSON "
+            "with a table weight_map from tensors to files. Download it "
+            "again."
+        ) from None
     named = lambda f: isinstance(f, str) and Path(f).name == f and "\\" not in f
     if odd := [f for f in table.values() if not named(f) or Path(f).suffix not in _WEIGHTS]:
-        raise ValueError(f"The index of {checkpoint.name} names a file outside of its folder, or "
-                         f"none of weights: '{shown(odd[0])}'. It will not be read.")
+        raise ValueError(
+            f"The index of {checkpoint.name} names a file outside of its folder, or "
+            f"none of weights: '{shown(odd[0])}'. It will not be read."
+        )
     return table
 
 
@@ -301,16 +392,21 @@ def _table(checkpoint, filename, missing="."):
 
 def _stored(checkpoint):
     "Stored name -> file name, for every tensor of `checkpoint`"
-    if only := checkpoint.only: return dict.fromkeys(_table(checkpoint, only)[0], only)
+    if only := checkpoint.only:
+        return dict.fromkeys(_table(checkpoint, only)[0], only)
     for single, index in _KINDS:
         there = checkpoint.large if single.endswith(".safetensors") else checkpoint.file
-        if there(single): return dict.fromkeys(_table(checkpoint, single)[0], single)
-        if path := checkpoint.file(index): return _from_index(checkpoint, path)
+        if there(single):
+            return dict.fromkeys(_table(checkpoint, single)[0], single)
+        if path := checkpoint.file(index):
+            return _from_index(checkpoint, path)
     found = next((f", only {f}" for f in _OTHERS if checkpoint.file(f)), "")
-    raise FileNotFoundError(f"{checkpoint.name} has no model.safetensors or "
-                            f"model.safetensors.index.json or pytorch_model.bin{found}. Convert "
-                            "it: AutoModel.from_pretrained(...).save_pretrained('folder'); or give "
-                            "a single file of weights.")
+    raise FileNotFoundError(
+        f"{checkpoint.name} has no model.safetensors or "
+        f"model.safetensors.index.json or pytorch_model.bin{found}. Convert "
+        "it: AutoModel.from_pretrained(...).save_pretrained('folder'); or give "
+        "a single file of weights."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #a8091578
 def _renamed(model, stored):
@@ -318,7 +414,8 @@ def _renamed(model, stored):
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightRenaming, rename_source_key
-    except ImportError: return {}
+    except ImportError:
+        return {}
     rules = [r for r in get_model_conversion_mapping(model) if isinstance(r, WeightRenaming)]
     meta = model.state_dict()
     prefix = model.base_model_prefix
@@ -328,10 +425,14 @@ def _renamed(model, stored):
 def _all_stored(model, names, stored):
     "Which `stored` names hold the parameter that `model` knows by `names`, the likeliest first"
     prefix = model.base_model_prefix
-    forms = [form for name in names
-             for form in (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")]
+    forms = [
+        form
+        for name in names
+        for form in (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")
+    ]
     found = [form for form in dict.fromkeys(forms) if form in stored]
-    if found: return found
+    if found:
+        return found
     renamed = _renamed(model, stored)
     return [renamed[name] for name in names if name in renamed]
 
@@ -345,45 +446,61 @@ def _choices(stored):
 # %% ../nbs/api/20_loading.ipynb #e3e3eaf3
 def _find_tensor(model, role, names, stored, name):
     "The stored names of the matrix, or an error that says what is there"
-    if found := _all_stored(model, names, stored): return found
+    if found := _all_stored(model, names, stored):
+        return found
     untied = ""
     if role == "output" and _is_tied(model) is False:
-        untied = ("The config says that the model is untied, but the file has no head. If it "
-                  "should be "
-                  'tied, the matrix is there with role="input". ')
-    raise ValueError(f"{name} should have its {role} matrix under {' or '.join(names)}, and has no "
-                     f"such; {_choices(stored)}. {untied}If it has another name, say which: "
-                     "tensor='...'.")
+        untied = (
+            "The config says that the model is untied, but the file has no head. If it "
+            "should be "
+            'tied, the matrix is there with role="input". '
+        )
+    raise ValueError(
+        f"{name} should have its {role} matrix under {' or '.join(names)}, and has no "
+        f"such; {_choices(stored)}. {untied}If it has another name, say which: "
+        "tensor='...'."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #a45ff8ef
 _QUANTIZED = "Load the model and pass the loaded model, or take a checkpoint that is not quantized."
 
+
 def _held(checkpoint, filename, key, role):
     "The tensor `key` in the file `filename` as a `Matrix`"
     name, called = f"The {role} matrix of {checkpoint.name}", shown(key)
-    missing = (f", though its index names it for {called}: the download is not complete. "
-               "Get that file too.")
+    missing = (
+        f", though its index names it for {called}: the download is not complete. "
+        "Get that file too."
+    )
     table, source = _table(checkpoint, filename, missing)
     if key not in table:
-        raise ValueError(f"{filename} of {checkpoint.name} should hold {called}, and does not: it "
-                         f"has {', '.join(map(shown, list(table)[:4]))}, ... Download it again.")
+        raise ValueError(
+            f"{filename} of {checkpoint.name} should hold {called}, and does not: it "
+            f"has {', '.join(map(shown, list(table)[:4]))}, ... Download it again."
+        )
     if len(table[key].shape) != 2:
-        raise ValueError(f"{name} should have rows and columns, and {called} has the shape "
-                         f"{shown(tuple(table[key].shape))}. Name another tensor.")
+        raise ValueError(
+            f"{name} should have rows and columns, and {called} has the shape "
+            f"{shown(tuple(table[key].shape))}. Name another tensor."
+        )
     scales = (f"{key}_scale", f"{key}_scale_inv", f"{key}_absmax")
     if scale := next((k for k in scales if k in table), None):
         raise ValueError(f"{name} is quantized: {called} goes with {shown(scale)}. {_QUANTIZED}")
-    if filename.endswith(".safetensors"): return safetensors_matrix(source, table[key], name)
+    if filename.endswith(".safetensors"):
+        return safetensors_matrix(source, table[key], name)
     return tensor_matrix(table[key], name)
 
 # %% ../nbs/api/20_loading.ipynb #96d54ab0
 def _same(checkpoint, stored, keys):
     "Whether the tensors `keys`, each in the file that `stored` says, are equal"
+
     def contents(key):
         table, source = _table(checkpoint, stored[key])
-        if isinstance(source, Path): return table[key].float().numpy()
+        if isinstance(source, Path):
+            return table[key].float().numpy()
         start, end = table[key].start, table[key].end
         return source.map(start, end if isinstance(source, LocalFile) else min(end, start + 65536))
+
     return all(np.array_equal(contents(keys[0]), contents(key)) for key in keys[1:])
 
 # %% ../nbs/api/20_loading.ipynb #41f6b6a2
@@ -394,22 +511,31 @@ def _named_tensor(checkpoint, role, dtype, tensor):
         table, _ = _table(checkpoint, checkpoint.only)
         matrices = [k for k, t in table.items() if len(t.shape) == 2]
         if len(matrices) != 1:
-            raise ValueError(f"{checkpoint.name} has no config.json beside it to say which of its "
-                             f"{len(matrices)} matrices is wanted. Name one: tensor='...'; "
-                             f"{_choices(matrices)}.")
+            raise ValueError(
+                f"{checkpoint.name} has no config.json beside it to say which of its "
+                f"{len(matrices)} matrices is wanted. Name one: tensor='...'; "
+                f"{_choices(matrices)}."
+            )
         tensor = matrices[0]
     if tensor not in stored:
         raise ValueError(f"{checkpoint.name} has no tensor '{shown(tensor)}'; {_choices(stored)}.")
     matrix = _held(checkpoint, stored[tensor], tensor, role)
-    about = dict(architecture="named by hand", tensor=tensor, file=stored[tensor],
-                 stored_dtype=matrix.dtype, also_stored=[], tied="tied or not was not asked",
-                 revision=checkpoint.revision)
+    about = dict(
+        architecture="named by hand",
+        tensor=tensor,
+        file=stored[tensor],
+        stored_dtype=matrix.dtype,
+        also_stored=[],
+        tied="tied or not was not asked",
+        revision=checkpoint.revision,
+    )
     return matrix.read(dtype), about
 
 # %% ../nbs/api/20_loading.ipynb #2a760cd5
 def _from_checkpoint(checkpoint, role, dtype, tensor=None):
     "The matrix of `role` in `checkpoint`, and what is known of it"
-    if (checkpoint.only or "").endswith(".gguf"): return _from_gguf(checkpoint, role, dtype, tensor)
+    if (checkpoint.only or "").endswith(".gguf"):
+        return _from_gguf(checkpoint, role, dtype, tensor)
     if tensor or checkpoint.only and not checkpoint.file("config.json"):
         return _named_tensor(checkpoint, role, dtype, tensor)
     model = _architecture(_config(checkpoint), role, checkpoint.name)
@@ -418,16 +544,25 @@ def _from_checkpoint(checkpoint, role, dtype, tensor=None):
     key, *others = keys = _find_tensor(model, role, names, stored, checkpoint.name)
     matrix, tied = _held(checkpoint, stored[key], key, role), _is_tied(model)
     if tuple(matrix.shape) != tuple(weight.shape):
-        raise ValueError(f"The config of {checkpoint.name} makes {shown(key)} "
-                         f"{tuple(weight.shape)}, and the file holds {tuple(matrix.shape)}. They "
-                         "do not belong together: check vocab_size and hidden_size.")
-    about = dict(architecture=type(model).__name__, tensor=key, file=stored[key],
-                 stored_dtype=matrix.dtype, also_stored=others,
-                 tied=tied and _same(checkpoint, stored, keys), revision=checkpoint.revision)
+        raise ValueError(
+            f"The config of {checkpoint.name} makes {shown(key)} "
+            f"{tuple(weight.shape)}, and the file holds {tuple(matrix.shape)}. They "
+            "do not belong together: check vocab_size and hidden_size."
+        )
+    about = dict(
+        architecture=type(model).__name__,
+        tensor=key,
+        file=stored[key],
+        stored_dtype=matrix.dtype,
+        also_stored=others,
+        tied=tied and _same(checkpoint, stored, keys),
+        revision=checkpoint.revision,
+    )
     return matrix.read(dtype), about
 
 # %% ../nbs/api/20_loading.ipynb #599dc224
 _GGUF_KEYS = dict(input=("token_embd.weight",), output=("output.weight", "token_embd.weight"))
+
 
 def _from_gguf(checkpoint, role, dtype, tensor=None):
     "The matrix of `role` in a GGUF file, and what is known of it"
@@ -436,20 +571,32 @@ def _from_gguf(checkpoint, role, dtype, tensor=None):
     kind = shown(kind.decode("utf-8", "replace"), 30) if isinstance(kind, bytes) else "?"
     reads_only = fields.get(f"{kind}.attention.causal") is False or kind == "t5encoder"
     if role == "output" and not tensor and reads_only:
-        raise ValueError(f"{checkpoint.name} ({kind}) has no output matrix: it is an encoder. "
-                         'Its token embeddings are there with role="input".')
+        raise ValueError(
+            f"{checkpoint.name} ({kind}) has no output matrix: it is an encoder. "
+            'Its token embeddings are there with role="input".'
+        )
     key = next((k for k in ([tensor] if tensor else _GGUF_KEYS[role]) if k in where), None)
     if key is None:
-        raise ValueError(f"{checkpoint.name} has no tensor "
-                         f"'{shown(tensor or _GGUF_KEYS[role][-1])}'; {_choices(where)}.")
+        raise ValueError(
+            f"{checkpoint.name} has no tensor "
+            f"'{shown(tensor or _GGUF_KEYS[role][-1])}'; {_choices(where)}."
+        )
     (source, stored), name = where[key], f"The {role} matrix of {checkpoint.name}"
     if len(stored.shape) != 2:
-        raise ValueError(f"{name} should have rows and columns, and {shown(key)} has the shape "
-                         f"{stored.shape}. Name another tensor.")
+        raise ValueError(
+            f"{name} should have rows and columns, and {shown(key)} has the shape "
+            f"{stored.shape}. Name another tensor."
+        )
     matrix = gguf_matrix(source, stored, name)
-    return matrix.read(dtype), dict(architecture=f"GGUF {kind}", tensor=key, file=checkpoint.only,
-                                    stored_dtype=stored.dtype, also_stored=[],
-                                    tied="output.weight" not in where, revision=checkpoint.revision)
+    return matrix.read(dtype), dict(
+        architecture=f"GGUF {kind}",
+        tensor=key,
+        file=checkpoint.only,
+        stored_dtype=stored.dtype,
+        also_stored=[],
+        tied="output.weight" not in where,
+        revision=checkpoint.revision,
+    )
 
 # %% ../nbs/api/20_loading.ipynb #a29144a9
 def _shape_of(module, name):
@@ -457,24 +604,32 @@ def _shape_of(module, name):
     linear = hasattr(module, "in_features")
     names = ("out_features", "in_features") if linear else ("num_embeddings", "embedding_dim")
     sizes = tuple(getattr(module, name, None) for name in names)
-    if all(isinstance(n, int) for n in sizes): return sizes
+    if all(isinstance(n, int) for n in sizes):
+        return sizes
     weight = getattr(module, "weight", None)
-    if getattr(weight, "ndim", 0) == 2: return tuple(weight.shape)
-    raise ValueError(f"{name} should have one row for each token; {type(module).__name__} came, "
-                     "which does not say how many it has. Only models that read or write tokens "
-                     "can be compared.")
+    if getattr(weight, "ndim", 0) == 2:
+        return tuple(weight.shape)
+    raise ValueError(
+        f"{name} should have one row for each token; {type(module).__name__} came, "
+        "which does not say how many it has. Only models that read or write tokens "
+        "can be compared."
+    )
 
 
 def _from_model(model, role, dtype, tensor=None):
     "The matrix of `role` in a loaded `model`, and what is known of it"
     name, module = type(model).__name__, _module(model, role)
     if role == "output" and module is None:
-        raise ValueError(f"{name} has no output matrix. Load the model with its head "
-                         "(AutoModelForCausalLM), "
-                         'or use role="input".')
+        raise ValueError(
+            f"{name} has no output matrix. Load the model with its head "
+            "(AutoModelForCausalLM), "
+            'or use role="input".'
+        )
     if tensor:
-        raise ValueError("tensor= names a tensor in a file; a loaded model knows its matrices by "
-                         "their role. Leave it out.")
+        raise ValueError(
+            "tensor= names a tensor in a file; a loaded model knows its matrices by "
+            "their role. Leave it out."
+        )
     called = f"The {role} matrix of {name}"
     with present(module):
         computes_in = getattr(model, "dtype", torch.float32)
@@ -482,55 +637,88 @@ def _from_model(model, role, dtype, tensor=None):
         made = matrix.read(dtype)
     modules = model.named_modules(remove_duplicate=False)
     where = next((f"{n}.weight" for n, m in modules if m is module), "weight")
-    return made, dict(architecture=name, tensor=where, file=None, also_stored=[],
-                      stored_dtype=matrix.dtype, tied=_is_tied(model), revision=None)
+    return made, dict(
+        architecture=name,
+        tensor=where,
+        file=None,
+        also_stored=[],
+        stored_dtype=matrix.dtype,
+        tied=_is_tied(model),
+        revision=None,
+    )
 
 # %% ../nbs/api/20_loading.ipynb #2b1d067d
-_TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-              "vocab.json", "vocab.txt", "tekken.json")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "vocab.txt",
+    "tekken.json",
+)
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_PASS_ONE = ("Pass tokenizer=: a tokenizer, the name or folder of a model that has one, or a list "
-             "with the bytes of each row.")
+_PASS_ONE = (
+    "Pass tokenizer=: a tokenizer, the name or folder of a model that has one, or a list "
+    "with the bytes of each row."
+)
+
 
 @contextmanager
 def _readable(name):
     "What a tokenizer raises becomes a ValueError; the library's panics are no `Exception`"
-    try: yield
+    try:
+        yield
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException": raise
-        raise ValueError(f"The tokenizer of {name} cannot be loaded ({_first_sentence(error)}). "
-                         "Pass tokenizer= (a tokenizer, or the bytes of each row).") from None
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(
+            f"The tokenizer of {name} cannot be loaded ({_first_sentence(error)}). "
+            "Pass tokenizer= (a tokenizer, or the bytes of each row)."
+        ) from None
 
 
 def _tokenizer_of(checkpoint):
     "The tokenizer in `checkpoint`; only its files are fetched"
     from transformers import AutoTokenizer
+
     found = next((f for f in _TOKENIZER if checkpoint.file(f)), None)
     if found is None:
-        raise FileNotFoundError(f"{checkpoint.name} has no tokenizer ({', '.join(_TOKENIZER[:3])}, "
-                                f"...). {_PASS_ONE}")
-    for f in _BESIDE + (("merges.txt",) if found == "vocab.json" else ()): checkpoint.file(f)
+        raise FileNotFoundError(
+            f"{checkpoint.name} has no tokenizer ({', '.join(_TOKENIZER[:3])}, ...). {_PASS_ONE}"
+        )
+    for f in _BESIDE + (("merges.txt",) if found == "vocab.json" else ()):
+        checkpoint.file(f)
     how = dict(trust_remote_code=False, local_files_only=True)
     with _quiet(), _readable(checkpoint.name):
         return AutoTokenizer.from_pretrained(checkpoint.folder, **how)
 
 # %% ../nbs/api/20_loading.ipynb #cba0dbc3
-_SPELLED = {"llama": "sp_model", "t5": "sp_model", "gpt2": "byte_decoder",
-            "bert": "wordpiece_tokenizer"}
+_SPELLED = {
+    "llama": "sp_model",
+    "t5": "sp_model",
+    "gpt2": "byte_decoder",
+    "bert": "wordpiece_tokenizer",
+}
 _NORMAL, _USER = (1, 6), 4  # kinds of pieces; all others stand for no text
+
 
 class _GgufVocabulary:
     "The vocabulary in the named values of a GGUF file, as far as `token_keys` needs a tokenizer"
+
     def __init__(self, fields, name):
         def get(key, kinds, default):
             value = fields.get(f"tokenizer.ggml.{key}", default)
             return value if isinstance(value, kinds) else default
+
         pieces = get("tokens", (list, tuple), [])
         spelled = get("model", bytes, b"none").decode("utf-8", "replace")
         if spelled not in _SPELLED or not pieces or not all(isinstance(p, bytes) for p in pieces):
-            raise ValueError(f"{name} holds no vocabulary that can be read (of the kind "
-                             f"'{shown(spelled)}', {len(pieces):,} pieces). {_PASS_ONE}")
-        kinds = [*get("token_type", (list, tuple), ()), *[1] * len(pieces)][:len(pieces)]
+            raise ValueError(
+                f"{name} holds no vocabulary that can be read (of the kind "
+                f"'{shown(spelled)}', {len(pieces):,} pieces). {_PASS_ONE}"
+            )
+        kinds = [*get("token_type", (list, tuple), ()), *[1] * len(pieces)][: len(pieces)]
         self.all_special_ids = [i for i, k in enumerate(kinds) if k not in (*_NORMAL, _USER)]
         self.pieces = [p.decode("utf-8", "replace") for p in pieces]
         if spelled == "bert":
@@ -540,7 +728,8 @@ class _GgufVocabulary:
         self.added_tokens_decoder = {i: AddedToken(self.pieces[i], special=False) for i in plain}
         setattr(self, _SPELLED[spelled], True)
 
-    def get_vocab(self): return {p: i for i, p in enumerate(self.pieces)}
+    def get_vocab(self):
+        return {p: i for i, p in enumerate(self.pieces)}
 
     def tokenize(self, text):
         "What WordPiece cuts `text` into before it looks at its vocabulary"
@@ -551,20 +740,26 @@ class _GgufVocabulary:
 def _by_hand(tokens, n):
     "Keys given as a list with the bytes of each of `n` rows"
     if len(tokens) != n:
-        raise ValueError(f"tokenizer= as a list names every row: the matrix has {n:,}, and "
-                         f"{len(tokens):,} tokens came.")
+        raise ValueError(
+            f"tokenizer= as a list names every row: the matrix has {n:,}, and "
+            f"{len(tokens):,} tokens came."
+        )
     if odd := [t for t in tokens if t is not None and not isinstance(t, bytes)]:
-        raise TypeError(f"tokenizer= as a list holds bytes (None for a row to leave out); "
-                        f"{odd[0]!r} came. Use text.encode().")
+        raise TypeError(
+            f"tokenizer= as a list holds bytes (None for a row to leave out); "
+            f"{odd[0]!r} came. Use text.encode()."
+        )
     first = {}
-    for i, t in enumerate(tokens): first.setdefault(t, i)
+    for i, t in enumerate(tokens):
+        first.setdefault(t, i)
     same = {i: first[t] for i, t in enumerate(tokens) if t is not None and first[t] != i}
     return TokenKeys("by hand", {i: t for t, i in first.items() if t is not None}, {}, {}, same)
 
 # %% ../nbs/api/20_loading.ipynb #34edcaa4
 def _keys(tokenizer, checkpoint, n, role, **hub):
     "The keys of the `n` rows: those of `tokenizer`, or of the one that belongs to `checkpoint`"
-    if isinstance(tokenizer, (list, tuple)): return _by_hand(tokenizer, n)
+    if isinstance(tokenizer, (list, tuple)):
+        return _by_hand(tokenizer, n)
     if isinstance(tokenizer, (str, Path)):
         tokenizer = _tokenizer_of(_checkpoint(tokenizer, _TOKENIZER_FIRST, **hub))
     if tokenizer is None and checkpoint is None:
@@ -575,14 +770,19 @@ def _keys(tokenizer, checkpoint, n, role, **hub):
         asked = role == "output" and checkpoint.file("config.json")
         described = _described(checkpoint) if asked else {}
         if described.get("share_encoder_decoder_embeddings") is False:
-            raise ValueError(f"{checkpoint.name} writes another vocabulary than it reads, and its "
-                             "tokenizer is for reading. Pass tokenizer= as a list with the bytes "
-                             "of each row.")
+            raise ValueError(
+                f"{checkpoint.name} writes another vocabulary than it reads, and its "
+                "tokenizer is for reading. Pass tokenizer= as a list with the bytes "
+                "of each row."
+            )
         tokenizer = _tokenizer_of(checkpoint)
-    try: return token_keys(tokenizer)
-    except (TypeError, ValueError): raise  # in words of its own
+    try:
+        return token_keys(tokenizer)
+    except (TypeError, ValueError):
+        raise  # in words of its own
     except BaseException as error:
-        with _readable(checkpoint.name if checkpoint else type(tokenizer).__name__): raise error
+        with _readable(checkpoint.name if checkpoint else type(tokenizer).__name__):
+            raise error
 
 # %% ../nbs/api/20_loading.ipynb #2f05606a
 def _check_fit(keys, n, name):
@@ -590,21 +790,26 @@ def _check_fit(keys, n, name):
     beyond = [i for i in [*keys, *keys.same_bytes] if i >= n]
     parts = keys, keys.special, keys.reserved, keys.same_bytes
     known = sum(i < n for part in parts for i in part)
-    if not beyond and known >= n / 2: return
+    if not beyond and known >= n / 2:
+        return
     why = "less than half of the rows would have a token"
     if beyond:
         example = token_label(keys[keys.same_bytes.get(beyond[0], beyond[0])])
         why = f"{len(beyond):,} tokens, such as {example!r}, have no row"
-    raise ValueError(f"The tokenizer knows {keys.n_ids:,} ids and the matrix of {name} has {n:,} "
-                     f"rows: {why}. It is the tokenizer of another model: pass the right one as "
-                     "tokenizer=.")
+    raise ValueError(
+        f"The tokenizer knows {keys.n_ids:,} ids and the matrix of {name} has {n:,} "
+        f"rows: {why}. It is the tokenizer of another model: pass the right one as "
+        "tokenizer=."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #7d610f13
-MANY = 10 # a row equal to at least this many others was never trained
+MANY = 10  # a row equal to at least this many others was never trained
+
 
 def _crowded(matrix, rows):
     "Those of `rows` whose vectors in `matrix` are bitwise equal to at least `MANY` others"
-    if len(rows) <= MANY: return rows[:0]
+    if len(rows) <= MANY:
+        return rows[:0]
     row = np.dtype((np.void, matrix.shape[1] * matrix.itemsize))
     bits = np.ascontiguousarray(matrix).view(row).ravel()
     _, group, count = np.unique(bits, return_inverse=True, return_counts=True)
@@ -618,33 +823,37 @@ def _repeated(matrix):
     return _crowded(matrix[maybe], maybe)
 
 # %% ../nbs/api/20_loading.ipynb #09eaff9a
-_ROWS = 16384 # to work on at a time: a second matrix would be as large as the first
+_ROWS = 16384  # to work on at a time: a second matrix would be as large as the first
+
 
 def _cosines(matrix, mean, direction):
     "The cosine of each row of `matrix` less `mean` with `direction`"
     out, tiny = np.empty(len(matrix)), np.finfo(np.float32).tiny
     for a in range(0, len(matrix), _ROWS):
         wide = np.promote_types(matrix.dtype, np.float32)
-        rows = matrix[a:a+_ROWS].astype(wide, copy=False) - mean
+        rows = matrix[a : a + _ROWS].astype(wide, copy=False) - mean
         lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(direction)
-        out[a:a+_ROWS] = rows @ direction / np.maximum(lengths, tiny)
+        out[a : a + _ROWS] = rows @ direction / np.maximum(lengths, tiny)
     return out
 
 
 def _suspects(matrix, known):
     "Which rows of `matrix` are as close to the mean of the untrained `known` as most of those are"
     none, known = np.empty(0, dtype=np.intp), known[known.any(1) & np.isfinite(known).all(1)]
-    if len(known) < 5 or not len(matrix): return none
+    if len(known) < 5 or not len(matrix):
+        return none
     mean = matrix.mean(0, dtype=np.promote_types(matrix.dtype, np.float32))
     direction = known.mean(0, dtype=mean.dtype) - mean
     own = _cosines(known, mean, direction)
-    if np.median(own) <= .5: return none
-    return np.flatnonzero(_cosines(matrix, mean, direction) >= np.quantile(own, .25))
+    if np.median(own) <= 0.5:
+        return none
+    return np.flatnonzero(_cosines(matrix, mean, direction) >= np.quantile(own, 0.25))
 
 # %% ../nbs/api/20_loading.ipynb #661ccebd
 class LoadReport(dict):
     "How a matrix was read; `left_out` has a dict from id to bytes for each reason, `suspects` one"
-    def to_frame(self) -> pd.DataFrame: # columns what, rows, examples
+
+    def to_frame(self) -> pd.DataFrame:  # columns what, rows, examples
         "One row for each reason to leave a row out or to suspect it"
         label = lambda i, key: repr(token_label(key)) if key is not None else f"id {i}"
         suspects = {"kept, but looks untrained": self["suspects"]} if self["suspects"] else {}
@@ -659,80 +868,109 @@ class LoadReport(dict):
         tied = words.get(self["tied"], self["tied"])
         where = " of ".join(filter(None, [self["tensor"], self["file"]]))
         commit = f", commit {self['revision'][:8]}" if self["revision"] else ""
-        return (f"{self['model']}, {self['role']}: {where} ({self['rows']:,} x {self['dim']}, "
-                f"{self['stored_dtype']}, {tied}, {self['architecture']}{commit})\n"
-                f"{self.to_frame().to_string(index=False)}")
+        return (
+            f"{self['model']}, {self['role']}: {where} ({self['rows']:,} x {self['dim']}, "
+            f"{self['stored_dtype']}, {tied}, {self['architecture']}{commit})\n"
+            f"{self.to_frame().to_string(index=False)}"
+        )
 
     def _repr_html_(self):
         from embgeom.plots import escaped  # here, since reading a matrix needs no charts
+
         return f"<pre>{escaped(repr(self))}</pre>"
 
 # %% ../nbs/api/20_loading.ipynb #c04fda47
 def _refuse_broken(matrix, tokens, name):
     "An error if a row of `tokens` (id -> bytes) is not finite"
-    broken = [i for a in range(0, len(matrix), _ROWS)
-              for i in a + np.flatnonzero(~np.isfinite(matrix[a:a+_ROWS]).all(1)) if i in tokens]
-    if not broken: return
+    broken = [
+        i
+        for a in range(0, len(matrix), _ROWS)
+        for i in a + np.flatnonzero(~np.isfinite(matrix[a : a + _ROWS]).all(1))
+        if i in tokens
+    ]
+    if not broken:
+        return
     examples = ", ".join(repr(token_label(tokens[i])) for i in broken[:5])
-    if len(broken) > 5: examples += ", ..."
-    raise ValueError(f"{len(broken):,} rows of {name} hold NaN or infinities ({examples}). The "
-                     "file is damaged, or dtype= is too narrow for it.")
+    if len(broken) > 5:
+        examples += ", ..."
+    raise ValueError(
+        f"{len(broken):,} rows of {name} hold NaN or infinities ({examples}). The "
+        "file is damaged, or dtype= is too narrow for it."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #5987535e
 KEEPABLE = ("special token", "reserved name", "repeated row")
 
+
 def _nameless(keys, n):
     "reason -> id -> bytes (or None), of those of `n` rows that stand for no text"
-    out = {"special token": keys.special, "reserved name": keys.reserved,
-           "same bytes as another": {i: keys[j] for i, j in keys.same_bytes.items()}}
+    out = {
+        "special token": keys.special,
+        "reserved name": keys.reserved,
+        "same bytes as another": {i: keys[j] for i, j in keys.same_bytes.items()},
+    }
     known = set(keys).union(*out.values())
     out["past the tokenizer"] = dict.fromkeys(i for i in range(n) if i not in known)
     return {reason: {i: t for i, t in part.items() if i < n} for reason, part in out.items()}
 
 # %% ../nbs/api/20_loading.ipynb #5562b8b6
-FEW = 10_000 # more rows than this are not needed to know what untrained ones look like
+FEW = 10_000  # more rows than this are not needed to know what untrained ones look like
+
 
 def _sort_rows(matrix, keys, keep, name):
     "Tokens kept, left out (by reason), suspects, as id -> bytes; `matrix` begins with those kept"
     tokens, out = dict(keys), _nameless(keys, len(matrix))
-    named = [i for reason in ("special token", "reserved name") for i, t in out[reason].items()
-             if is_reserved(t.decode(errors="replace"))]
+    named = [
+        i
+        for reason in ("special token", "reserved name")
+        for i, t in out[reason].items()
+        if is_reserved(t.decode(errors="replace"))
+    ]
     untrained = matrix[np.array(sorted([*out["past the tokenizer"], *named]), dtype=np.intp)[:FEW]]
     for reason in keep:  # taken back, save those whose bytes are there already
         there = set(tokens.values())
         back = {i: t for i, t in out.get(reason, {}).items() if t not in there}
         tokens |= back
-        if back: out[reason] = {i: t for i, t in out[reason].items() if i not in back}
+        if back:
+            out[reason] = {i: t for i, t in out[reason].items() if i not in back}
     _refuse_broken(matrix, tokens, name)
     ids = np.array(sorted(tokens), dtype=np.intp)
-    empty = np.concatenate([~matrix[a:a+_ROWS].any(1) for a in range(0, len(matrix), _ROWS)])
+    empty = np.concatenate([~matrix[a : a + _ROWS].any(1) for a in range(0, len(matrix), _ROWS)])
     zero = ids[empty[ids]]
     repeated = [] if "repeated row" in keep else np.intersect1d(_repeated(matrix), ids)
     many = np.setdiff1d(repeated, zero).astype(np.intp)
     for reason, rows in (("row of zeros", zero), ("repeated row", many)):
         out[reason] = {i: tokens[i] for i in rows.tolist()}
     kept = np.setdiff1d(ids, [*zero, *many])
-    for a in range(0, len(kept), _ROWS): matrix[a:a+len(kept[a:a+_ROWS])] = matrix[kept[a:a+_ROWS]]
-    suspects = kept[_suspects(matrix[:len(kept)], untrained)]
+    for a in range(0, len(kept), _ROWS):
+        matrix[a : a + len(kept[a : a + _ROWS])] = matrix[kept[a : a + _ROWS]]
+    suspects = kept[_suspects(matrix[: len(kept)], untrained)]
     return {i: tokens[i] for i in kept.tolist()}, out, {i: tokens[i] for i in suspects.tolist()}
 
 # %% ../nbs/api/20_loading.ipynb #03de5652
 _DTYPES = ("float32", "float64", "float16")
 
+
 def _check_request(role, keep, dtype):
     "Refuse a `role`, `keep` or `dtype` that means nothing; the dtype by its name in NumPy"
     if role not in ("input", "output"):
         came = "it is missing" if role is None else f"{role!r} came"
-        raise ValueError('role is "input" (the token embeddings, what the model reads) or "output" '
-                         '(the unembeddings, '
-                         f"its lm_head); {came}.")
+        raise ValueError(
+            'role is "input" (the token embeddings, what the model reads) or "output" '
+            "(the unembeddings, "
+            f"its lm_head); {came}."
+        )
     if odd := [keep] if isinstance(keep, str) else [k for k in keep if k not in KEEPABLE]:
-        raise ValueError(f"keep is a list of what to keep, of {', '.join(map(repr, KEEPABLE))}; "
-                         f"{odd[0]!r} came.")
+        raise ValueError(
+            f"keep is a list of what to keep, of {', '.join(map(repr, KEEPABLE))}; {odd[0]!r} came."
+        )
     name = str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
-    if name in _DTYPES: return name
-    raise ValueError("dtype is 'float32', 'float64' or 'float16' (what NumPy has), whatever the "
-                     f"file holds; {dtype!r} came.")
+    if name in _DTYPES:
+        return name
+    raise ValueError(
+        "dtype is 'float32', 'float64' or 'float16' (what NumPy has), whatever the "
+        f"file holds; {dtype!r} came."
+    )
 
 # %% ../nbs/api/20_loading.ipynb #df7a8647
 def _read(model, role, dtype, tensor, alone, revision, hub):
@@ -747,19 +985,19 @@ def _read(model, role, dtype, tensor, alone, revision, hub):
 
 
 def load_space(
-    model, # a bundled model, a folder or file, a name on the hub, a loaded one, a LanguageModel
-    role: str | None = None, # "input": token embeddings; "output": unembeddings; one must be given
-    tokenizer=None, # where not the model's own: one, a folder or name, or the bytes of each row
+    model,  # a bundled model, a folder or file, a name on the hub, a loaded one, a LanguageModel
+    role: str | None = None,  # "input": token embeddings; "output": unembeddings; one must be given
+    tokenizer=None,  # where not the model's own: one, a folder or name, or the bytes of each row
     *,
-    name: str | None = None, # what to call the space; the model's name where not given
-    dtype="float32", # "float32", "float64" or "float16", whatever the file holds
-    revision: str | None = None, # branch, tag or commit on the hub
-    token: str | bool | None = None, # for gated or private models on the hub
-    keep=(), # of what is left out by default: "special token", "reserved name", "repeated row"
-    tensor: str | None = None, # the tensor's name in the file, where the model does not tell
-    progress: bool = True, # whether to show a bar for a long download
-    patience: float = 300, # seconds to wait for a hub from which next to nothing comes
-) -> EmbeddingSpace: # its `report` says what was read, of which commit, and what was left out
+    name: str | None = None,  # what to call the space; the model's name where not given
+    dtype="float32",  # "float32", "float64" or "float16", whatever the file holds
+    revision: str | None = None,  # branch, tag or commit on the hub
+    token: str | bool | None = None,  # for gated or private models on the hub
+    keep=(),  # of what is left out by default: "special token", "reserved name", "repeated row"
+    tensor: str | None = None,  # the tensor's name in the file, where the model does not tell
+    progress: bool = True,  # whether to show a bar for a long download
+    patience: float = 300,  # seconds to wait for a hub from which next to nothing comes
+) -> EmbeddingSpace:  # its `report` says what was read, of which commit, and what was left out
     """The embedding matrix of `model` with the bytes of each row's token; only that one tensor is "
       "read."
 
@@ -779,10 +1017,22 @@ def load_space(
     n, (tokens, out, suspects) = len(matrix), _sort_rows(matrix, keys, keep, called)
     if not tokens:
         reasons = ", ".join(f"{reason} {len(part):,}" for reason, part in out.items() if part)
-        raise ValueError(f"No row of {called} is left: {reasons}. The file may hold a model that "
-                         "was never trained; keep= takes rows back.")
+        raise ValueError(
+            f"No row of {called} is left: {reasons}. The file may hold a model that "
+            "was never trained; keep= takes rows back."
+        )
     short = Path(called).resolve().name if Path(called).exists() else called
-    report = LoadReport(model=short, source=called, role=role, **about, rows=n, dim=matrix.shape[1],
-                        kept=len(tokens), left_out=out, suspects=suspects)
-    return EmbeddingSpace(matrix[:len(tokens)], list(tokens.values()), name or short, role,
-                          list(tokens), report)
+    report = LoadReport(
+        model=short,
+        source=called,
+        role=role,
+        **about,
+        rows=n,
+        dim=matrix.shape[1],
+        kept=len(tokens),
+        left_out=out,
+        suspects=suspects,
+    )
+    return EmbeddingSpace(
+        matrix[: len(tokens)], list(tokens.values()), name or short, role, list(tokens), report
+    )

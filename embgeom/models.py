@@ -30,9 +30,20 @@ from transformers.utils import logging
 from . import pocket
 from ._files import shown
 from ._formats import foreign_format
-from ._forwards import (
-    adding as add_to_modules, at_once, batches, check_size, device_of, for_use, hooked,
-    listening, pad, part_of, run_until, states_of)
+from embgeom._forwards import (
+    adding as add_to_modules,
+    at_once,
+    batches,
+    check_size,
+    device_of,
+    for_use,
+    hooked,
+    listening,
+    pad,
+    part_of,
+    run_until,
+    states_of,
+)
 from ._hub import is_reachable, whole_file
 from ._patch import patch
 from .loading import load_space
@@ -51,28 +62,41 @@ def _lists(module, name=""):
 
 
 def find_layers(
-    model: nn.Module, # a loaded model
-    name: str | None = None, # of the list of layers in it, e.g. "transformer.h"; found where None
-) -> nn.ModuleList: # one module a layer, first to last
+    model: nn.Module,  # a loaded model
+    name: str | None = None,  # of the list of layers in it, e.g. "transformer.h"; found where None
+) -> nn.ModuleList:  # one module a layer, first to last
     "The list of modules with most parameters, or the one at `name`; ValueError if it is not clear"
-    def refusal(why):
-        lists = ", ".join(f"{n!r} ({len(l)} of {type(l[0]).__name__})"
-                          for n, l in list(_lists(model).items())[:8]) or "none"
-        return ValueError(f"The layers of {type(model).__name__} {why}. Name the list that holds "
-                          "them, as in LanguageModel(model, layers='transformer.h'). Lists of "
-                          f"modules in it: {lists}.")
 
-    def size(module): return sum(p.numel() for p in module.parameters())
+    def refusal(why):
+        lists = (
+            ", ".join(
+                f"{n!r} ({len(l)} of {type(l[0]).__name__})"
+                for n, l in list(_lists(model).items())[:8]
+            )
+            or "none"
+        )
+        return ValueError(
+            f"The layers of {type(model).__name__} {why}. Name the list that holds "
+            "them, as in LanguageModel(model, layers='transformer.h'). Lists of "
+            f"modules in it: {lists}."
+        )
+
+    def size(module):
+        return sum(p.numel() for p in module.parameters())
 
     if name is not None:
-        try: found = model.get_submodule(name)
-        except AttributeError: raise refusal(f"are not at {name!r}: nothing is") from None
-        if isinstance(found, (nn.ModuleList, nn.Sequential)) and len(found): return found
+        try:
+            found = model.get_submodule(name)
+        except AttributeError:
+            raise refusal(f"are not at {name!r}: nothing is") from None
+        if isinstance(found, (nn.ModuleList, nn.Sequential)) and len(found):
+            return found
         raise refusal(f"are not at {name!r}: that is one {type(found).__name__}")
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     lists = sorted((_lists(decoder) or _lists(model)).values(), key=size, reverse=True)
-    if not lists: raise refusal("cannot be found")
-    if len(lists) > 1 and size(lists[1]) > size(lists[0])/4:
+    if not lists:
+        raise refusal("cannot be found")
+    if len(lists) > 1 and size(lists[1]) > size(lists[0]) / 4:
         raise refusal("could be in more than one list")
     return lists[0]
 
@@ -82,13 +106,17 @@ def _without_bars():
     "No bars and warnings of `transformers` for a while: what matters is raised"
     shown, hub_shows = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     verbosity = transformers.logging.get_verbosity()
-    if shown: logging.disable_progress_bar()
+    if shown:
+        logging.disable_progress_bar()
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    try: yield
+    try:
+        yield
     finally:
         transformers.logging.set_verbosity(verbosity)
-        if shown: logging.enable_progress_bar()
-        if not hub_shows: disable_progress_bars()  # both go by one switch
+        if shown:
+            logging.enable_progress_bar()
+        if not hub_shows:
+            disable_progress_bars()  # both go by one switch
 
 
 def _check_weights(model, report, name):
@@ -96,46 +124,63 @@ def _check_weights(model, report, name):
     config, kind = model.config, type(model).__name__
     encoder = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if encoder and not config.is_encoder_decoder and not getattr(config, "is_decoder", False):
-        raise ValueError(f"{name} ({config.model_type}) is an encoder: it reads in both directions "
-                         "and has no language-model head that could be steered. Its token "
-                         'embeddings are there: load_space(..., "input").')
+        raise ValueError(
+            f"{name} ({config.model_type}) is an encoder: it reads in both directions "
+            "and has no language-model head that could be steered. Its token "
+            'embeddings are there: load_space(..., "input").'
+        )
     odd = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if odd:
-        raise ValueError(f"{name} lacks {len(odd)} of the weights of a {kind}, such as {odd[0]}: "
-                         "transformers would make them up at random. Give a checkpoint of a "
-                         "causal language model with its head; embeddings alone can be read by "
-                         "load_space.")
+        raise ValueError(
+            f"{name} lacks {len(odd)} of the weights of a {kind}, such as {odd[0]}: "
+            "transformers would make them up at random. Give a checkpoint of a "
+            "causal language model with its head; embeddings alone can be read by "
+            "load_space."
+        )
 
 # %% ../nbs/api/23_models.ipynb #e4d167c4
-_WANTED = (f"Wanted is one of {', '.join(pocket.NAMES)}, a folder with config.json, weights and "
-           "tokenizer, a GGUF file, or a model on the hub.")
+_WANTED = (
+    f"Wanted is one of {', '.join(pocket.NAMES)}, a folder with config.json, weights and "
+    "tokenizer, a GGUF file, or a model on the hub."
+)
 
-def _place_of(model: str | Path) -> tuple: # a folder or name on the hub, a GGUF file in it or None
+
+def _place_of(model: str | Path) -> tuple:  # a folder or name on the hub, a GGUF file in it or None
     "Where the model called `model` is; ValueError or FileNotFoundError where it cannot be one"
-    if model in pocket.NAMES and not Path(model).exists(): return str(pocket.path(model)), None
+    if model in pocket.NAMES and not Path(model).exists():
+        return str(pocket.path(model)), None
     path = Path(model).expanduser()
-    if foreign := foreign_format(path): raise ValueError(f"{model} {foreign}.")
+    if foreign := foreign_format(path):
+        raise ValueError(f"{model} {foreign}.")
     if path.is_file():
-        if path.suffix == ".gguf": return str(path.parent), path.name
-        raise ValueError(f"{model} is a single file. Give the folder that holds it together with "
-                         "its config.json and tokenizer, or a GGUF file.")
+        if path.suffix == ".gguf":
+            return str(path.parent), path.name
+        raise ValueError(
+            f"{model} is a single file. Give the folder that holds it together with "
+            "its config.json and tokenizer, or a GGUF file."
+        )
     if path.is_dir():
         graphs = sorted(p.name for p in path.glob("*.gguf"))
-        if (path/"config.json").exists() or not graphs: return str(path), None
-        if len(graphs) == 1: return str(path), graphs[0]
-        raise ValueError(f"{path} holds {len(graphs)} GGUF files. Name one of them: "
-                         f"{', '.join(graphs[:9])}.")
+        if (path / "config.json").exists() or not graphs:
+            return str(path), None
+        if len(graphs) == 1:
+            return str(path), graphs[0]
+        raise ValueError(
+            f"{path} holds {len(graphs)} GGUF files. Name one of them: {', '.join(graphs[:9])}."
+        )
     parts = str(model).split("/")
     if isinstance(model, Path) or parts[0] in ("", ".", "..", "~"):
         raise FileNotFoundError(f"There is no folder or file {model}. {_WANTED}")
-    if len(parts) == 3 and parts[2].endswith(".gguf"): return "/".join(parts[:2]), parts[2]
+    if len(parts) == 3 and parts[2].endswith(".gguf"):
+        return "/".join(parts[:2]), parts[2]
     return str(model), None
 
 
 def _options(place: str, file: str | None, revision, token) -> dict:
     "What `from_pretrained` is told of a model at `place`; the hub's errors come here, in words"
     options: dict = dict(trust_remote_code=False) | (dict(gguf_file=file) if file else {})
-    if Path(place).exists(): return options
+    if Path(place).exists():
+        return options
     offline = not is_reachable()
     if not file and whole_file(place, "config.json", revision, token, offline) is None:
         if note := whole_file(place, "adapter_config.json", revision, token, offline):
@@ -143,7 +188,7 @@ def _options(place: str, file: str | None, revision, token) -> dict:
     return options | dict(revision=revision or "main", token=token, local_files_only=offline)
 
 
-def _load(model, revision, token, dtype, device_map) -> tuple: # model, tokenizer, name
+def _load(model, revision, token, dtype, device_map) -> tuple:  # model, tokenizer, name
     "The causal language model that `model` names, in full, with its tokenizer"
     place, file = _place_of(model)
     options = _options(place, file, revision, token)
@@ -153,40 +198,51 @@ def _load(model, revision, token, dtype, device_map) -> tuple: # model, tokenize
     with _without_bars() if quiet else nullcontext():
         try:
             loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
-                place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more)
+                place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
+            )
             _check_weights(loaded, report, name)  # those of another shape too
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
-        except (ConnectionError, PermissionError, torch.OutOfMemoryError): raise
+        except (ConnectionError, PermissionError, torch.OutOfMemoryError):
+            raise
         except ImportError as error:
-            if not file: raise
-            raise ImportError("GGUF files are read with the package gguf: pip install gguf. "
-                              f"({str(error).splitlines()[0][:200]})") from None
+            if not file:
+                raise
+            raise ImportError(
+                "GGUF files are read with the package gguf: pip install gguf. "
+                f"({str(error).splitlines()[0][:200]})"
+            ) from None
         except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-            if str(error).startswith(name): raise  # in our own words
+            if str(error).startswith(name):
+                raise  # in our own words
             said = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise ValueError(f"{str(model)!r} cannot be loaded as a causal language model with its "
-                             f"tokenizer: {shown(said, 300)} {_WANTED}") from None
+            raise ValueError(
+                f"{str(model)!r} cannot be loaded as a causal language model with its "
+                f"tokenizer: {shown(said, 300)} {_WANTED}"
+            ) from None
     return loaded.eval(), tokenizer, name
 
 # %% ../nbs/api/23_models.ipynb #e80e899b
-_TOKENIZERS: WeakKeyDictionary = WeakKeyDictionary() # of loaded models that came without one
+_TOKENIZERS: WeakKeyDictionary = WeakKeyDictionary()  # of loaded models that came without one
 
 
 class LanguageModel:
     "A language model with its tokenizer and its layers, made from anything"
-    def __init__(self,
-        model: Any, # a bundled model's name, a folder, a hub id, a GGUF file, or a loaded model
-        tokenizer: Any = None, # of a loaded model; the one it came with where None
+
+    def __init__(
+        self,
+        model: Any,  # a bundled model's name, a folder, a hub id, a GGUF file, or a loaded model
+        tokenizer: Any = None,  # of a loaded model; the one it came with where None
         *,
-        layers: str | None = None, # the name of the list of layers, where it cannot be found
-        name: str | None = None, # what to call the model; what it is called where None
-        revision: str | None = None, # branch, tag or commit on the hub
-        token: str | bool | None = None, # for gated or private models on the hub
-        dtype: Any = None, # "float32", "bfloat16", ...; as in the file where None
-        device_map: Any = None, # where to load it to, as in transformers
+        layers: str | None = None,  # the name of the list of layers, where it cannot be found
+        name: str | None = None,  # what to call the model; what it is called where None
+        revision: str | None = None,  # branch, tag or commit on the hub
+        token: str | bool | None = None,  # for gated or private models on the hub
+        dtype: Any = None,  # "float32", "bfloat16", ...; as in the file where None
+        device_map: Any = None,  # where to load it to, as in transformers
     ):
         "Load `model` if it is not; TypeError, ValueError or the hub's errors if it is none"
-        if isinstance(model, tuple) and len(model) == 2: model, tokenizer = model
+        if isinstance(model, tuple) and len(model) == 2:
+            model, tokenizer = model
         if isinstance(model, LanguageModel):
             given = model
             model, tokenizer, name = given.model, tokenizer or given._tokenizer, name or given.name
@@ -196,15 +252,18 @@ class LanguageModel:
             tokenizer, name = tokenizer or own, name or called
         model = getattr(model, "_orig_mod", model)  # compiled: what it was compiled from
         if not isinstance(model, nn.Module):
-            raise TypeError("A model was wanted, and a "
-                            f"{type(model).__name__} came: {shown(model, 80)!r}. {_WANTED}")
+            raise TypeError(
+                "A model was wanted, and a "
+                f"{type(model).__name__} came: {shown(model, 80)!r}. {_WANTED}"
+            )
         where = getattr(model, "name_or_path", "") or type(model).__name__
         self.model, self._tokenizer, self._layers = model, tokenizer, layers
         self.name = name or (Path(where).resolve().name if Path(where).is_dir() else where)
 
     @classmethod
-    def of(cls,
-        model: Any, # a LanguageModel, or whatever one is made of
+    def of(
+        cls,
+        model: Any,  # a LanguageModel, or whatever one is made of
     ) -> "LanguageModel":
         "`model` as a LanguageModel; one that is one is returned as it is"
         return model if isinstance(model, LanguageModel) else cls(model)
@@ -215,13 +274,15 @@ class LanguageModel:
         return find_layers(self.model, self._layers)
 
     @property
-    def n_layers(self) -> int: return len(self.layers)
+    def n_layers(self) -> int:
+        return len(self.layers)
 
     @property
     def config(self) -> Any:
         "The part of the model's config that is about text; None where there is no config"
         config = getattr(self.model, "config", None)
-        if hasattr(config, "get_text_config"): return config.get_text_config(decoder=True)
+        if hasattr(config, "get_text_config"):
+            return config.get_text_config(decoder=True)
         return config
 
     @property
@@ -231,11 +292,13 @@ class LanguageModel:
         return width or self.model.get_input_embeddings().weight.shape[1]
 
     @property
-    def device(self) -> torch.device: return device_of(self.model)
+    def device(self) -> torch.device:
+        return device_of(self.model)
 
-    def space(self,
-        role: str, # "input": token embeddings; "output": unembeddings
-        **options: Any, # of load_space
+    def space(
+        self,
+        role: str,  # "input": token embeddings; "output": unembeddings
+        **options: Any,  # of load_space
     ) -> EmbeddingSpace:
         "The matrix of embeddings, with the bytes of each row's token"
         given = {"name": self.name, "tokenizer": options.get("tokenizer") or self.tokenizer}
@@ -250,49 +313,62 @@ class LanguageModel:
 @property
 def tokenizer(self: LanguageModel) -> Any:
     "The tokenizer; ValueError if the model does not say where it is"
-    if self._tokenizer is None: self._tokenizer = _TOKENIZERS.get(self.model)
+    if self._tokenizer is None:
+        self._tokenizer = _TOKENIZERS.get(self.model)
     if self._tokenizer is None:
         place = getattr(self.model, "name_or_path", "")
         if not place:
-            raise ValueError("The model does not say where it came from, so its tokenizer cannot "
-                             "be found: give LanguageModel(model, tokenizer).")
+            raise ValueError(
+                "The model does not say where it came from, so its tokenizer cannot "
+                "be found: give LanguageModel(model, tokenizer)."
+            )
         revision = getattr(self.model.config, "_commit_hash", None)
         try:
             options = _options(place, None, revision, None)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         except (OSError, ValueError) as error:
-            if isinstance(error, (ConnectionError, PermissionError)): raise
-            raise ValueError(f"The tokenizer of this {type(self.model).__name__} cannot be found where "
-                             f"it says that it came from ({shown(error, 200)}): give "
-                             "LanguageModel(model, tokenizer).") from None
+            if isinstance(error, (ConnectionError, PermissionError)):
+                raise
+            raise ValueError(
+                f"The tokenizer of this {type(self.model).__name__} cannot be found where "
+                f"it says that it came from ({shown(error, 200)}): give "
+                "LanguageModel(model, tokenizer)."
+            ) from None
         _TOKENIZERS[self.model] = self._tokenizer
     return self._tokenizer
 
 # %% ../nbs/api/23_models.ipynb #4f51c8dd
 @patch
-def modules(self: LanguageModel,
-    layers: Any = None, # a layer, or several, counted from 0; all where None
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
-) -> dict: # layer -> module
+def modules(
+    self: LanguageModel,
+    layers: Any = None,  # a layer, or several, counted from 0; all where None
+    hook: str = "layer",  # a layer's output, its MLP's ("mlp"), or that of another part by name
+) -> dict:  # layer -> module
     "The modules whose output is read or added to; ValueError for layers that there are not"
     n = self.n_layers
-    if layers is None: layers = range(n)
+    if layers is None:
+        layers = range(n)
     layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
-    def fits(l): return isinstance(l, (int, np.integer)) and not isinstance(l, bool) and 0 <= l < n
+
+    def fits(l):
+        return isinstance(l, (int, np.integer)) and not isinstance(l, bool) and 0 <= l < n
+
     odd = [l for l in layers if not fits(l)]
     if odd or not layers:
-        raise ValueError(f"layers are numbers from 0 to {n - 1}; {repr(odd[0]) if odd else 'none'} "
-                         "came.")
+        raise ValueError(
+            f"layers are numbers from 0 to {n - 1}; {repr(odd[0]) if odd else 'none'} came."
+        )
     return {layer: part_of(self.layers[layer], hook) for layer in sorted({*map(int, layers)})}
 
 # %% ../nbs/api/23_models.ipynb #073d541f
 @patch
 @contextmanager
-def adding(self: LanguageModel,
-    deltas: Mapping, # layer -> tensor (width,), or (batch, width) for a vector of each row's own
-    positions: str = "all", # "all", or "generated": only the tokens after the prompt
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
-) -> Iterator["LanguageModel"]: # the model is as before when it closes
+def adding(
+    self: LanguageModel,
+    deltas: Mapping,  # layer -> tensor (width,), or (batch, width) for a vector of each row's own
+    positions: str = "all",  # "all", or "generated": only the tokens after the prompt
+    hook: str = "layer",  # a layer's output, its MLP's ("mlp"), or that of another part by name
+) -> Iterator["LanguageModel"]:  # the model is as before when it closes
     "Add `deltas` to the hidden states while open; the model is this thread's meanwhile"
     if positions not in ("all", "generated"):
         raise ValueError(f"positions is 'all' or 'generated'; {positions!r} came.")
@@ -310,52 +386,69 @@ def adding(self: LanguageModel,
 # %% ../nbs/api/23_models.ipynb #ea557c2d
 def is_chat(text: Any) -> bool:
     "Whether `text` is a list of messages"
-    if not isinstance(text, (list, tuple)) or not text: return False
+    if not isinstance(text, (list, tuple)) or not text:
+        return False
     return all(isinstance(message, Mapping) for message in text)
 
 
 @patch
-def ids(self: LanguageModel,
-    text: Any, # a string, a chat (list of messages), or token ids
+def ids(
+    self: LanguageModel,
+    text: Any,  # a string, a chat (list of messages), or token ids
 ) -> list:
     "The token ids of `text`; ValueError for a chat that the tokenizer cannot read"
-    if isinstance(text, str): return list(self.tokenizer(text)["input_ids"])
-    if not is_chat(text): return list(map(int, text))
+    if isinstance(text, str):
+        return list(self.tokenizer(text)["input_ids"])
+    if not is_chat(text):
+        return list(map(int, text))
     if not getattr(self.tokenizer, "chat_template", None):
-        raise ValueError(f"{type(self.tokenizer).__name__} has no chat template and cannot read "
-                         "messages. Pass strings, or the tokenizer of a chat model.")
+        raise ValueError(
+            f"{type(self.tokenizer).__name__} has no chat template and cannot read "
+            "messages. Pass strings, or the tokenizer of a chat model."
+        )
     answered = text[-1]["role"] == "assistant"
     return self.tokenizer.apply_chat_template(
-        list(text), return_dict=False, continue_final_message=answered,
-        add_generation_prompt=not answered)
+        list(text),
+        return_dict=False,
+        continue_final_message=answered,
+        add_generation_prompt=not answered,
+    )
 
 
 @patch
-def check_fit(self: LanguageModel,
-    rows: Sequence, # token ids of each text
-    what: str = "Text", # what to call one of them
+def check_fit(
+    self: LanguageModel,
+    rows: Sequence,  # token ids of each text
+    what: str = "Text",  # what to call one of them
 ):
     "ValueError if a text has tokens that the model does not know, or more of them than it reads"
     limit = getattr(self.config, "max_position_embeddings", None)
     known = len(self.model.get_input_embeddings().weight)
     for i, row in enumerate(rows):
         if len(row) and max(row) >= known:
-            raise ValueError(f"The tokenizer gives token {max(row):,} and the model has embeddings "
-                             f"for {known:,}: it is another model's tokenizer.")
+            raise ValueError(
+                f"The tokenizer gives token {max(row):,} and the model has embeddings "
+                f"for {known:,}: it is another model's tokenizer."
+            )
         if limit and len(row) > limit:
-            raise ValueError(f"{what} {i} has {len(row):,} tokens and the model reads {limit:,}: "
-                             "leave it out or shorten it.")
+            raise ValueError(
+                f"{what} {i} has {len(row):,} tokens and the model reads {limit:,}: "
+                "leave it out or shorten it."
+            )
 
 
 @patch
-def read(self: LanguageModel,
-    texts: Sequence, # strings, chats, or lists of token ids
-) -> list: # token ids of each
+def read(
+    self: LanguageModel,
+    texts: Sequence,  # strings, chats, or lists of token ids
+) -> list:  # token ids of each
     "The token ids of `texts`; an error if the model cannot read them"
     if getattr(getattr(self.model, "config", None), "is_encoder_decoder", False):
-        raise ValueError(f"{type(self.model).__name__} has an encoder: texts are read by decoders "
-                         "alone. SteeringVector.from_direction takes a direction found by other "
-                         "means.")
+        raise ValueError(
+            f"{type(self.model).__name__} has an encoder: texts are read by decoders "
+            "alone. SteeringVector.from_direction takes a direction found by other "
+            "means."
+        )
     if isinstance(texts, str):
         raise TypeError("texts is a list of texts; one string came. Put it in a list.")
     rows = [self.ids(text) for text in texts]
@@ -364,30 +457,34 @@ def read(self: LanguageModel,
 
 # %% ../nbs/api/23_models.ipynb #3bd1dab1
 def places(
-    positions: Any, # a number or several, from the end where negative; all where None
-    n: int, # how many tokens the text has
-    which: int, # the number of the text
-) -> np.ndarray: # counted from 0
+    positions: Any,  # a number or several, from the end where negative; all where None
+    n: int,  # how many tokens the text has
+    which: int,  # the number of the text
+) -> np.ndarray:  # counted from 0
     "`positions` in a text; TypeError or ValueError if it has no such"
-    if not n: raise ValueError(f"Text {which} is empty.")
+    if not n:
+        raise ValueError(f"Text {which} is empty.")
     wanted = np.arange(n) if positions is None else np.atleast_1d(positions)
     if wanted.dtype.kind not in "iu":
         raise TypeError(f"Positions are whole numbers; {positions!r} came.")
     if ((wanted < -n) | (wanted >= n)).any():
-        raise ValueError(f"Text {which} has {n} tokens, and position {positions} was asked for. "
-                         "Take another position, or leave the text out.")
+        raise ValueError(
+            f"Text {which} has {n} tokens, and position {positions} was asked for. "
+            "Take another position, or leave the text out."
+        )
     return wanted % n
 
 
 @patch
-def hidden_states(self: LanguageModel,
-    texts: Sequence, # strings, chats (lists of messages), or lists of token ids
-    layers: Any = None, # a layer, or several, counted from 0; all where None
-    positions: Any = None, # tokens of each text, from the end where negative; all where None
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
-    batch_size: int = 8, # texts at a time
-    progress: bool = False, # whether to show a bar
-) -> Iterator[dict]: # for each text in turn: layer -> array (positions, width), float32
+def hidden_states(
+    self: LanguageModel,
+    texts: Sequence,  # strings, chats (lists of messages), or lists of token ids
+    layers: Any = None,  # a layer, or several, counted from 0; all where None
+    positions: Any = None,  # tokens of each text, from the end where negative; all where None
+    hook: str = "layer",  # a layer's output, its MLP's ("mlp"), or that of another part by name
+    batch_size: int = 8,  # texts at a time
+    progress: bool = False,  # whether to show a bar
+) -> Iterator[dict]:  # for each text in turn: layer -> array (positions, width), float32
     "What the layers put out while the model reads `texts`; ValueError for what does not fit"
     check_size(batch_size)
     modules, rows = self.modules(layers, hook), self.read(texts)
@@ -401,32 +498,35 @@ def hidden_states(self: LanguageModel,
             kept[layer] = [states[i, p].float().cpu().numpy() for i, p in enumerate(wanted[part])]
 
         run_until(self.model, pad(rows[part], self.device), modules, keep)
-        for i in range(len(rows[part])): yield {layer: kept[layer][i] for layer in modules}
+        for i in range(len(rows[part])):
+            yield {layer: kept[layer][i] for layer in modules}
 
 # %% ../nbs/api/23_models.ipynb #73996434
 def text_lines(
-    name: str, # of a file in the package's folder `texts`
-) -> tuple: # of strings
+    name: str,  # of a file in the package's folder `texts`
+) -> tuple:  # of strings
     "The texts that ship with the package under `name`, one a line"
-    return tuple((files("embgeom")/"texts"/f"{name}.txt").read_text("utf-8").splitlines())
+    return tuple((files("embgeom") / "texts" / f"{name}.txt").read_text("utf-8").splitlines())
 
 
-NEUTRAL_TEXTS = text_lines("neutral") # twenty plain sentences
+NEUTRAL_TEXTS = text_lines("neutral")  # twenty plain sentences
 
 
 @patch
-def residual_norms(self: LanguageModel,
-    texts: Sequence | None = None, # what the model reads; `NEUTRAL_TEXTS` where None
-    layers: Any = None, # a layer, or several; all where None
-    hook: str = "layer", # as in `hidden_states`
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-) -> dict: # layer -> median norm
+def residual_norms(
+    self: LanguageModel,
+    texts: Sequence | None = None,  # what the model reads; `NEUTRAL_TEXTS` where None
+    layers: Any = None,  # a layer, or several; all where None
+    hook: str = "layer",  # as in `hidden_states`
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+) -> dict:  # layer -> median norm
     "The median length of the hidden states of each layer, the first position of each text left out"
     modules = self.modules(layers, hook)
     rows = [r for r in self.read(NEUTRAL_TEXTS if texts is None else texts) if len(r) > 1]
     if not rows:
-        raise ValueError("No text of two tokens or more came, and the first position of a text "
-                         "does not count.")
+        raise ValueError(
+            "No text of two tokens or more came, and the first position of a text does not count."
+        )
     lengths = {layer: [] for layer in modules}
     for batch in batches([*map(len, rows)], batch_size, at_once(self.model)):
         inputs = pad([rows[i] for i in batch], self.device)
@@ -442,13 +542,14 @@ def residual_norms(self: LanguageModel,
 
 # %% ../nbs/api/23_models.ipynb #3903b8d6
 @patch
-def logits(self: LanguageModel,
-    texts: Sequence, # strings, chats, or lists of token ids
-    add: Mapping | None = None, # layer -> vector (width,) to add to the hidden states
-    positions: Any = None, # tokens of each text, from the end where negative; all where None
-    hook: str = "layer", # where it is added, as in `adding`
-    batch_size: int = 8, # texts at a time
-) -> Iterator[np.ndarray]: # for each text in turn: (positions, vocabulary), float32
+def logits(
+    self: LanguageModel,
+    texts: Sequence,  # strings, chats, or lists of token ids
+    add: Mapping | None = None,  # layer -> vector (width,) to add to the hidden states
+    positions: Any = None,  # tokens of each text, from the end where negative; all where None
+    hook: str = "layer",  # where it is added, as in `adding`
+    batch_size: int = 8,  # texts at a time
+) -> Iterator[np.ndarray]:  # for each text in turn: (positions, vocabulary), float32
     "The logits of the next token, with `add` added; errors as in hidden_states"
     check_size(batch_size)
     rows = self.read(texts)
@@ -457,57 +558,66 @@ def logits(self: LanguageModel,
         part = slice(start, start + batch_size)
         with for_use(self.model), self.adding(add or {}, hook=hook) if add else nullcontext():
             found = self.model(**pad(rows[part], self.device)).logits
-        for row, at in zip(found, wanted[part]): yield row[at].float().cpu().numpy()
+        for row, at in zip(found, wanted[part]):
+            yield row[at].float().cpu().numpy()
 
 
 @patch
-def generate(self: LanguageModel,
-    prompts: Sequence, # strings, chats, or lists of token ids
-    vector: Any = None, # a SteeringVector, or layer -> vector (width,), to add meanwhile
-    multiplier: float = 1., # how much of it is added
-    positions: str = "all", # "all", or "generated": only the tokens after the prompt
-    max_new_tokens: int = 24, # how many to write at most
-    **options: Any, # of transformers' generate; the likeliest token each time where none are given
-) -> list: # what follows each prompt
+def generate(
+    self: LanguageModel,
+    prompts: Sequence,  # strings, chats, or lists of token ids
+    vector: Any = None,  # a SteeringVector, or layer -> vector (width,), to add meanwhile
+    multiplier: float = 1.0,  # how much of it is added
+    positions: str = "all",  # "all", or "generated": only the tokens after the prompt
+    max_new_tokens: int = 24,  # how many to write at most
+    **options: Any,  # of transformers' generate; the likeliest token each time where none are given
+) -> list:  # what follows each prompt
     "How the model goes on after each of `prompts`, one at a time; errors as in adding"
-    if vector is not None and hasattr(vector, "check"): vector.check(self)
-    deltas = {l: multiplier*torch.as_tensor(np.array(v)) for l, v in (vector or {}).items()}
+    if vector is not None and hasattr(vector, "check"):
+        vector.check(self)
+    deltas = {l: multiplier * torch.as_tensor(np.array(v)) for l, v in (vector or {}).items()}
     hook, said = getattr(vector, "hook", "layer"), []
     options = {"do_sample": False, "pad_token_id": self.tokenizer.eos_token_id, **options}
     for row in self.read(prompts):
         inputs = pad([row], self.device)
         with for_use(self.model), self.adding(deltas, positions, hook) if deltas else nullcontext():
             out = self.model.generate(**inputs, max_new_tokens=max_new_tokens, **options)
-        said.append(self.tokenizer.decode(out[0, len(row):], skip_special_tokens=True))
+        said.append(self.tokenizer.decode(out[0, len(row) :], skip_special_tokens=True))
     return said
 
 # %% ../nbs/api/23_models.ipynb #a7b5beaf
 @dataclass(frozen=True, eq=False, repr=False)
 class FinalNorm(Result):
     "What stands between the last layer of a model and its head"
-    module: nn.Module # an `Identity` where there is no norm
-    gain: np.ndarray # what each coordinate is multiplied by, once their mean square is 1 (width,)
-    subtracts_mean: bool # whether their mean is taken off first: LayerNorm does, RMSNorm does not
+
+    module: nn.Module  # an `Identity` where there is no norm
+    gain: np.ndarray  # what each coordinate is multiplied by, once their mean square is 1 (width,)
+    subtracts_mean: bool  # whether their mean is taken off first: LayerNorm does, RMSNorm does not
 
 
 def _watch(model):
     "What the head reads in a short text; module -> output, as they run; and module -> input"
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
-        raise ValueError(f"{type(model).__name__} has no head. Load the model with it: "
-                         "AutoModelForCausalLM.from_pretrained(...).")
+        raise ValueError(
+            f"{type(model).__name__} has no head. Load the model with it: "
+            "AutoModelForCausalLM.from_pretrained(...)."
+        )
     inputs, outputs, read = {}, {}, []
 
     def note(module, args, output):
         for kept, value in ((inputs, args), (outputs, output)):
             value = value[0] if isinstance(value, (tuple, list)) and value else value
-            if isinstance(value, torch.Tensor): kept.setdefault(module, value.float().cpu())
+            if isinstance(value, torch.Tensor):
+                kept.setdefault(module, value.float().cpu())
 
-    def note_head(_, args): read.append(args[0].float().cpu())
+    def note_head(_, args):
+        read.append(args[0].float().cpu())
 
     ids = torch.tensor([[1, 2]], device=device_of(model))
     with for_use(model), ExitStack() as stack:
-        for m in model.modules(): stack.callback(m.register_forward_hook(note).remove)
+        for m in model.modules():
+            stack.callback(m.register_forward_hook(note).remove)
         stack.callback(head.register_forward_pre_hook(note_head).remove)
         decoder = dict(decoder_input_ids=ids) if model.config.is_encoder_decoder else {}
         model(input_ids=ids, **decoder)
@@ -516,33 +626,39 @@ def _watch(model):
 
 def _times(x, y):
     "The number that `y` is multiplied by to make `x`, or None"
-    if x.shape != y.shape: return None
-    by = float((x*y).sum()/(y*y).sum())
-    same = torch.allclose(x, by*y, rtol=1e-3, atol=1e-5*float(x.abs().max()))
+    if x.shape != y.shape:
+        return None
+    by = float((x * y).sum() / (y * y).sum())
+    same = torch.allclose(x, by * y, rtol=1e-3, atol=1e-5 * float(x.abs().max()))
     return by if same else None
 
 # %% ../nbs/api/23_models.ipynb #debf08a2
 def _probe(norm, width, device):
     "The gain of `norm`, and whether it subtracts the mean; ValueError if it is no norm"
     weights, dtype = list(norm.parameters()), torch.float32
-    if any(w.is_meta for w in weights): dtype = weights[0].dtype
-    else: norm = deepcopy(norm).float()  # in half precision a gain would come out rounded
+    if any(w.is_meta for w in weights):
+        dtype = weights[0].dtype
+    else:
+        norm = deepcopy(norm).float()  # in half precision a gain would come out rounded
 
-    def run(x): return norm(x.to(device, dtype)[None, None])[0, 0].double().cpu()
+    def run(x):
+        return norm(x.to(device, dtype)[None, None])[0, 0].double().cpu()
 
     x = torch.ones(width, dtype=torch.float64)
     x[::2] = -1
-    x = 256*(x - x.mean())/(x - x.mean()).square().mean().sqrt()
-    gain, bias = 256*(run(x) - run(-x))/(2*x), (run(x) + run(-x))/2
+    x = 256 * (x - x.mean()) / (x - x.mean()).square().mean().sqrt()
+    gain, bias = 256 * (run(x) - run(-x)) / (2 * x), (run(x) + run(-x)) / 2
     most = float(gain.abs().max())
-    subtracts = bool(torch.allclose(run(x + 256), run(x), rtol=1e-3, atol=1e-4*most))
+    subtracts = bool(torch.allclose(run(x + 256), run(x), rtol=1e-3, atol=1e-4 * most))
     # another vector tells whether it is such a norm at all
-    y = 256*torch.linspace(-1, 2, width, dtype=torch.float64).cos()
+    y = 256 * torch.linspace(-1, 2, width, dtype=torch.float64).cos()
     z = y - y.mean() if subtracts else y
-    expected = gain*z/z.square().mean().sqrt() + bias
-    if not torch.allclose(run(y), expected, rtol=1e-3, atol=1e-3*most):
-        raise ValueError(f"The head reads the output of a {type(norm).__name__}, and that is "
-                         "neither a LayerNorm nor an RMSNorm.")
+    expected = gain * z / z.square().mean().sqrt() + bias
+    if not torch.allclose(run(y), expected, rtol=1e-3, atol=1e-3 * most):
+        raise ValueError(
+            f"The head reads the output of a {type(norm).__name__}, and that is "
+            "neither a LayerNorm nor an RMSNorm."
+        )
     return gain.numpy(), subtracts
 
 
@@ -559,9 +675,13 @@ def final_norm(self: LanguageModel) -> FinalNorm:
     known = norm in inputs and last in outputs and _times(inputs[norm], outputs[last]) is not None
     if not known:
         what = "something that no module puts out"
-        if norm is not None: what = f"a {type(norm).__name__}"
-        raise ValueError(f"Between the last layer of {type(self.model).__name__} and its head "
-                         f"there should be a norm and nothing else; the head reads {what}. No gain "
-                         "can be given for that.")
-    with torch.no_grad(): gain, subtracts = _probe(norm, width, self.device)
-    return FinalNorm(norm, (by*gain).astype(np.float32), subtracts)
+        if norm is not None:
+            what = f"a {type(norm).__name__}"
+        raise ValueError(
+            f"Between the last layer of {type(self.model).__name__} and its head "
+            f"there should be a norm and nothing else; the head reads {what}. No gain "
+            "can be given for that."
+        )
+    with torch.no_grad():
+        gain, subtracts = _probe(norm, width, self.device)
+    return FinalNorm(norm, (by * gain).astype(np.float32), subtracts)

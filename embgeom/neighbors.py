@@ -22,16 +22,19 @@ def full_precision():
     "Inside, products in single precision are in single precision: no TF32, no bfloat16"
     kept = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    try: yield
-    finally: torch.set_float32_matmul_precision(kept)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(kept)
 
 # %% ../nbs/api/06_neighbors.ipynb #266d2297
 def _largest(scores, width):
     "The `width` largest of each row of `scores`, falling, and where they are"
     n = scores.shape[1]
-    if scores.device.type != "cpu" or 64*width < n: return [t.cpu() for t in scores.topk(width, dim=1)]
+    if scores.device.type != "cpu" or 64 * width < n:
+        return [t.cpu() for t in scores.topk(width, dim=1)]
     # where many are wanted, NumPy's partition is several times as fast here
-    found = torch.from_numpy(np.argpartition(scores.numpy(), n - width, axis=1)[:, n-width:])
+    found = torch.from_numpy(np.argpartition(scores.numpy(), n - width, axis=1)[:, n - width :])
     values = scores.gather(1, found)
     order = torch.from_numpy(np.argsort(-values.numpy(), axis=1))
     return values.gather(1, order), found.gather(1, order)
@@ -39,62 +42,85 @@ def _largest(scores, width):
 # %% ../nbs/api/06_neighbors.ipynb #d5fa7f4d
 class NeighborSearch:
     "A matrix made ready for finding the nearest rows of its rows; may be shared by workers"
-    def __init__(self,
-        matrix:np.ndarray, # vectors (n, d)
-        metric:str="cosine", # or "euclidean"
-        device=None, # where the products are computed
+
+    def __init__(
+        self,
+        matrix: np.ndarray,  # vectors (n, d)
+        metric: str = "cosine",  # or "euclidean"
+        device=None,  # where the products are computed
     ):
         (n, d), blocks = matrix.shape, row_blocks(len(matrix), 2048)
-        check_fits(4*n*(d + 1) + 8*min(n*d, 2**25), f"A search among {n:,} rows of {d:,} numbers",
-                   "Search among fewer rows, or on a machine with more memory.")
+        check_fits(
+            4 * n * (d + 1) + 8 * min(n * d, 2**25),
+            f"A search among {n:,} rows of {d:,} numbers",
+            "Search among fewer rows, or on a machine with more memory.",
+        )
         self.matrix, self.metric, self.kept = matrix, metric, None
-        if n*d <= 2**25: self.kept = self.rows(slice(None)).numpy()  # few enough to be held in double
-        mean = sum(self.rows(b).sum(0) for b in blocks)/n
+        if n * d <= 2**25:
+            self.kept = self.rows(slice(None)).numpy()  # few enough to be held in double
+        mean = sum(self.rows(b).sum(0) for b in blocks) / n
         self.half, table = np.empty(n), np.empty((n, d + 1), np.float32)
-        self.half[:] = torch.cat([(self.rows(b) - mean).square().sum(1)/2 for b in blocks])
-        self.scale = float(2*self.half.max())**.5 or 1.
+        self.half[:] = torch.cat([(self.rows(b) - mean).square().sum(1) / 2 for b in blocks])
+        self.scale = float(2 * self.half.max()) ** 0.5 or 1.0
         self.half /= self.scale**2
-        for b in blocks: table[b, :d] = (self.rows(b) - mean)/self.scale
+        for b in blocks:
+            table[b, :d] = (self.rows(b) - mean) / self.scale
         table[:, d] = -self.half
         self.table = table if device is None else torch.as_tensor(table, device=device)
 
     def rows(self, i):
         "The rows `i` as they are compared, in double precision: of length one for cosines"
-        if self.kept is not None: return torch.from_numpy(self.kept)[i]
-        return unit_rows(self.matrix[i]) if self.metric == "cosine" else torch.as_tensor(self.matrix[i]).double()
+        if self.kept is not None:
+            return torch.from_numpy(self.kept)[i]
+        return (
+            unit_rows(self.matrix[i])
+            if self.metric == "cosine"
+            else torch.as_tensor(self.matrix[i]).double()
+        )
 
     def ranked(self, rows, found):
         "Half the squared distances of the `rows` (m,) from the rows `found` (m, w), rising, and these in that order"
         d, half = self.matrix.shape[1], torch.empty(found.shape, dtype=torch.float64)
-        for b in row_blocks(len(rows), max(1, 2**16//(d*max(1, found.shape[1])))):  # a piece that stays in the cache
+        for b in row_blocks(
+            len(rows), max(1, 2**16 // (d * max(1, found.shape[1])))
+        ):  # a piece that stays in the cache
             x = self.rows(found[b].flatten()).view(*found[b].shape, d)
-            half[b] = x.sub_(self.rows(rows[b])[:, None]).square_().sum(-1)/2
+            half[b] = x.sub_(self.rows(rows[b])[:, None]).square_().sum(-1) / 2
         half, order = half.sort(dim=1)
         found = found.gather(1, order)
-        rounding = half if self.metric == "euclidean" else half + (2*half).sqrt()  # unit rows are rounded too
-        apart = half.diff(dim=1) > 2.**-48*rounding[:, 1:]
-        if apart.all(): return half, found
+        rounding = (
+            half if self.metric == "euclidean" else half + (2 * half).sqrt()
+        )  # unit rows are rounded too
+        apart = half.diff(dim=1) > 2.0**-48 * rounding[:, 1:]
+        if apart.all():
+            return half, found
         tie = torch.cat([torch.zeros_like(apart[:, :1]), apart], 1).cumsum(1)
-        return half, (tie*len(self.matrix) + found).sort(dim=1).values % len(self.matrix)
+        return half, (tie * len(self.matrix) + found).sort(dim=1).values % len(self.matrix)
 
 # %% ../nbs/api/06_neighbors.ipynb #c36e8c2a
 def _find_batch(search, rows, k, exact_order):
     "What `find` gives, for few enough rows that their scores with all others can be held"
-    table, half, n = torch.as_tensor(search.table), torch.from_numpy(search.half)[rows], len(search.matrix)
+    table, half, n = (
+        torch.as_tensor(search.table),
+        torch.from_numpy(search.half)[rows],
+        len(search.matrix),
+    )
     here = rows.to(table.device)
     queries = table[here]
     queries[:, -1] = 1
     scores = queries @ table.T
     scores[torch.arange(len(rows), device=here.device), here] = -torch.inf
     # a few more than k; those within the margin of the k-th may truly be before or behind it
-    width = min(k + 4 + k//24, n - 1)
+    width = min(k + 4 + k // 24, n - 1)
     top, found = _largest(scores, width)
-    margin = (3*(table.shape[1] + 7)*2.**-24*((2*half).sqrt() + .5)).float()[:, None]
-    kth = top[:, k-1:k]
+    margin = (3 * (table.shape[1] + 7) * 2.0**-24 * ((2 * half).sqrt() + 0.5)).float()[:, None]
+    kth = top[:, k - 1 : k]
     first = 0 if exact_order else int((top > kth + margin).sum(1).min())
     last = int((top >= kth - margin).sum(1).max())
     near, inside = search.ranked(rows, found[:, first:last])
-    near = torch.cat([(half[:, None] - top[:, :first]).clamp(min=0)*search.scale**2, near], 1)[:, :k]
+    near = torch.cat([(half[:, None] - top[:, :first]).clamp(min=0) * search.scale**2, near], 1)[
+        :, :k
+    ]
     found = torch.cat([found[:, :first], inside], 1)[:, :k]
     # rows whose last candidate is within the margin too: all that are, in double
     doubt = (top[:, -1:] >= kth - margin)[:, 0].nonzero()[:, 0] if width < n - 1 else []
@@ -105,62 +131,83 @@ def _find_batch(search, rows, k, exact_order):
         for b in row_blocks(len(doubt), 16):
             i = order[b]
             among = _largest(again[i.to(here.device)], int(counts[i].max()))[1]
-            near[doubt[i]], found[doubt[i]] = (t[:, :k] for t in search.ranked(rows[doubt[i]], among))
+            near[doubt[i]], found[doubt[i]] = (
+                t[:, :k] for t in search.ranked(rows[doubt[i]], among)
+            )
     return near.numpy(), found.numpy()
 
 # %% ../nbs/api/06_neighbors.ipynb #3d533a32
 @patch
-def find(self:NeighborSearch,
-    rows:np.ndarray, # row numbers (m,)
-    k:int, # neighbors, 1 .. n-1
-    exact_order:bool=True, # if False the set is exact, the order of those before the last few that of single precision
-) -> tuple: # distances (m, k) in rising order, and row numbers (m, k)
+def find(
+    self: NeighborSearch,
+    rows: np.ndarray,  # row numbers (m,)
+    k: int,  # neighbors, 1 .. n-1
+    exact_order: bool = True,  # if False the set is exact, the order of those before the last few that of single precision
+) -> tuple:  # distances (m, k) in rising order, and row numbers (m, k)
     "The `k` nearest rows of each of `rows`, on one thread and batch by batch"
-    size = max(16, min(1024, 2**22//len(self.matrix)))  # 16 MB of scores
+    size = max(16, min(1024, 2**22 // len(self.matrix)))  # 16 MB of scores
     rows = torch.as_tensor(rows)
     half, found = np.empty((len(rows), k)), np.empty((len(rows), k), np.intp)
-    for b in row_blocks(len(rows), size): half[b], found[b] = _find_batch(self, rows[b], k, exact_order)
-    return half if self.metric == "cosine" else np.sqrt(2*half, out=half), found
+    for b in row_blocks(len(rows), size):
+        half[b], found[b] = _find_batch(self, rows[b], k, exact_order)
+    return half if self.metric == "cosine" else np.sqrt(2 * half, out=half), found
 
 # %% ../nbs/api/06_neighbors.ipynb #d7b4ea2e
 def check_neighbors(
-    matrix:np.ndarray, # vectors (n, d)
-    k:int, # how many neighbors
-    queries=None, # row numbers (m,); all where None
-    metric:str="cosine", # or "euclidean"
-) -> np.ndarray: # the row numbers
+    matrix: np.ndarray,  # vectors (n, d)
+    k: int,  # how many neighbors
+    queries=None,  # row numbers (m,); all where None
+    metric: str = "cosine",  # or "euclidean"
+) -> np.ndarray:  # the row numbers
     "Refuse, with a ValueError, what cannot be searched"
     n = len(matrix)
-    if metric not in ("cosine", "euclidean"): raise ValueError(f"metric is 'cosine' or 'euclidean', not {metric!r}.")
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric is 'cosine' or 'euclidean', not {metric!r}.")
     if not isinstance(k, (int, np.integer)) or not 1 <= k < n:
-        raise ValueError(f"k nearest neighbors of one of {n:,} rows: k must be a whole number from 1 to {n-1:,}; "
-                         f"k = {k!r} came.")
+        raise ValueError(
+            f"k nearest neighbors of one of {n:,} rows: k must be a whole number from 1 to {n - 1:,}; "
+            f"k = {k!r} came."
+        )
     queries = np.arange(n) if queries is None else np.asarray(queries)
-    if queries.dtype.kind not in "iu" or (len(queries) and not 0 <= queries.min() <= queries.max() < n):
-        raise ValueError(f"queries are row numbers from 0 to {n-1:,}.")
+    if queries.dtype.kind not in "iu" or (
+        len(queries) and not 0 <= queries.min() <= queries.max() < n
+    ):
+        raise ValueError(f"queries are row numbers from 0 to {n - 1:,}.")
     return queries.astype(np.intp)
 
 # %% ../nbs/api/06_neighbors.ipynb #95eebd07
 def nearest_neighbors(
-    matrix:np.ndarray, # vectors (n, d)
-    k:int, # how many neighbors, 1 .. n-1
-    queries=None, # row numbers (m,) whose neighbors are wanted; all rows where None
+    matrix: np.ndarray,  # vectors (n, d)
+    k: int,  # how many neighbors, 1 .. n-1
+    queries=None,  # row numbers (m,) whose neighbors are wanted; all rows where None
     *,
-    metric:str="cosine", # "cosine" (distance 1 - cos) or "euclidean"
-    exact_order:bool=True, # if False the set is exact, its order and distances are those of single precision
-    batch_size:int|None=None, # queries to a piece of work; chosen for the workers where None
-    device=None, # where the products are computed; here, on as many threads as torch is set to use, where None
-    progress:bool=False, # whether to show a bar
-) -> tuple: # distances (m, k) in rising order, and the neighbors' row numbers (m, k)
+    metric: str = "cosine",  # "cosine" (distance 1 - cos) or "euclidean"
+    exact_order: bool = True,  # if False the set is exact, its order and distances are those of single precision
+    batch_size: int | None = None,  # queries to a piece of work; chosen for the workers where None
+    device=None,  # where the products are computed; here, on as many threads as torch is set to use, where None
+    progress: bool = False,  # whether to show a bar
+) -> tuple:  # distances (m, k) in rising order, and the neighbors' row numbers (m, k)
     "The exact `k` nearest rows of each query among the other rows of `matrix`; ties go to the smaller row number"
     rows = check_neighbors(matrix, k, queries, metric)
-    check_fits(32*len(rows)*k, f"The {k:,} neighbors of {len(rows):,} rows",
-               "Ask for a part of the rows at a time (`queries`), or for fewer neighbors.")
+    check_fits(
+        32 * len(rows) * k,
+        f"The {k:,} neighbors of {len(rows):,} rows",
+        "Ask for a part of the rows at a time (`queries`), or for fewer neighbors.",
+    )
     search, parts = NeighborSearch(matrix, metric, device), shares(len(rows), 64)
-    if len(parts) == 1: parts = row_blocks(len(rows), batch_size or max(16, min(1024, 2**22//len(matrix))))
+    if len(parts) == 1:
+        parts = row_blocks(len(rows), batch_size or max(16, min(1024, 2**22 // len(matrix))))
     find = partial(NeighborSearch.find, k=k, exact_order=exact_order)
     threads = torch.get_num_threads() if device is None else 1
     with full_precision():
-        found = each_block(find, [rows[b] for b in parts], search, name="neighbors", progress=progress, threads=threads)
-    if not found: return np.empty((0, k)), np.empty((0, k), np.intp)
+        found = each_block(
+            find,
+            [rows[b] for b in parts],
+            search,
+            name="neighbors",
+            progress=progress,
+            threads=threads,
+        )
+    if not found:
+        return np.empty((0, k)), np.empty((0, k), np.intp)
     return tuple(map(np.concatenate, zip(*found)))

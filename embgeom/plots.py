@@ -22,41 +22,65 @@ from altair.utils.html import spec_to_html
 # %% ../nbs/api/03_plots.ipynb #3dfbf1a3
 def _described(spec):
     "`spec` with a description; where it has none, as charts that were put together with `&` or `|`, with those of its parts"
-    parts = [p["description"] for key in ("vconcat", "hconcat", "concat") for p in map(_described, spec.get(key, [])) if "description" in p]
+    parts = [
+        p["description"]
+        for key in ("vconcat", "hconcat", "concat")
+        for p in map(_described, spec.get(key, []))
+        if "description" in p
+    ]
     return spec if "description" in spec or not parts else spec | {"description": "; ".join(parts)}
 
 # %% ../nbs/api/03_plots.ipynb #esc00002
 def escaped(
-    data, # a text, or data for a script: dicts, lists, numbers
-) -> str: # HTML that shows the text; or JSON that may stand inside a <script>
+    data,  # a text, or data for a script: dicts, lists, numbers
+) -> str:  # HTML that shows the text; or JSON that may stand inside a <script>
     "`data` in a form that a page shows and does not run"
-    if isinstance(data, str): return html.escape(data)
+    if isinstance(data, str):
+        return html.escape(data)
     return json.dumps(data).replace("<", r"\u003c")
 
 # %% ../nbs/api/03_plots.ipynb #43117a5e
 def chart_html(
-    chart, # an altair chart, or its specification
-) -> str: # a piece of a page: a place and the script that draws in it
+    chart,  # an altair chart, or its specification
+) -> str:  # a piece of a page: a place and the script that draws in it
     "The interactive form of `chart`, without anything random in it"
-    spec = _described(chart if isinstance(chart, dict) else chart.to_dict(validate=False))  # a third of the time is spent on that
+    spec = _described(
+        chart if isinstance(chart, dict) else chart.to_dict(validate=False)
+    )  # a third of the time is spent on that
     div = "chart-" + hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
-    page = spec_to_html({"spec": div}, "vega-lite", vega_version=alt.VEGA_VERSION, vegalite_version=alt.VEGALITE_VERSION,
-                        vegaembed_version=alt.VEGAEMBED_VERSION, output_div=div, fullhtml=False, template="universal")
-    return page.replace(json.dumps({"spec": div}), escaped(spec))  # altair would write it with every `<` as it is
+    page = spec_to_html(
+        {"spec": div},
+        "vega-lite",
+        vega_version=alt.VEGA_VERSION,
+        vegalite_version=alt.VEGALITE_VERSION,
+        vegaembed_version=alt.VEGAEMBED_VERSION,
+        output_div=div,
+        fullhtml=False,
+        template="universal",
+    )
+    return page.replace(
+        json.dumps({"spec": div}), escaped(spec)
+    )  # altair would write it with every `<` as it is
 
 # %% ../nbs/api/03_plots.ipynb #95a3ee99
 def chart_png(
-    chart, # an altair chart, or its specification
-) -> bytes: # a PNG
+    chart,  # an altair chart, or its specification
+) -> bytes:  # a PNG
     "A picture of `chart`"
     spec = chart if isinstance(chart, dict) else chart.to_dict()
-    return vl_convert.vegalite_to_png(spec, vl_version="_".join(alt.VEGALITE_VERSION.split(".")[:2]), scale=1.5)
+    return vl_convert.vegalite_to_png(
+        spec, vl_version="_".join(alt.VEGALITE_VERSION.split(".")[:2]), scale=1.5
+    )
 
 # %% ../nbs/api/03_plots.ipynb #f0e31858
 def _html_and_png(spec, **kw):
     "The notebook forms of a chart: an interactive one, a picture, and words"
     spec = _described(spec)
-    return {"text/html": chart_html(spec), "image/png": chart_png(spec), "text/plain": f"<Chart: {spec.get('description', 'no description')}>"}
+    return {
+        "text/html": chart_html(spec),
+        "image/png": chart_png(spec),
+        "text/plain": f"<Chart: {spec.get('description', 'no description')}>",
+    }
 
 # %% ../nbs/api/03_plots.ipynb #d63f55f8
 def pictures_enabled() -> bool:
@@ -70,7 +94,16 @@ def enable_pictures():
     alt.renderers.enable("embgeom")
 
 # %% ../nbs/api/03_plots.ipynb #4e1571b6
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]  # Okabe and Ito 2008
+COLORS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#E69F00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+]  # Okabe and Ito 2008
 NEUTRAL = "#767676"  # chance, random points
 PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 
@@ -84,17 +117,23 @@ def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
     for name in (str(name).rsplit("/", 1)[-1] for name in names):
-        first = _styles.get(name, (3 - zlib.crc32(name.encode())) % n)  # 3: so that the bundled family has the first three
+        first = _styles.get(
+            name, (3 - zlib.crc32(name.encode())) % n
+        )  # 3: so that the bundled family has the first three
         given.append(next((i % n for i in range(first, first + n) if i % n not in given), first))
         _styles.setdefault(name, given[-1])
     return given
 
 # %% ../nbs/api/03_plots.ipynb #12bf4081
-_SHADES = [0, -.5, .3, -.8] # towards black below 0, towards white above
+_SHADES = [0, -0.5, 0.3, -0.8]  # towards black below 0, towards white above
+
 
 def _shaded(color, shade):
     "`color` mixed with as much black or white"
-    return "#" + "".join(f"{round(int(color[i:i + 2], 16)*(1 - abs(shade)) + 255*max(shade, 0)):02X}" for i in (1, 3, 5))
+    return "#" + "".join(
+        f"{round(int(color[i : i + 2], 16) * (1 - abs(shade)) + 255 * max(shade, 0)):02X}"
+        for i in (1, 3, 5)
+    )
 
 
 def _line_styles(names, neutral=(), models=None):
@@ -102,191 +141,341 @@ def _line_styles(names, neutral=(), models=None):
     own = [n for n in dict.fromkeys(names) if n not in neutral]
     of = {n: (models or {}).get(n, n) for n in own}
     again = {n: [of[m] for m in own[:i]].count(of[n]) for i, n in enumerate(own)}
-    first = sorted(own, key=again.get)  # a second line of one model takes nothing from another model
+    first = sorted(
+        own, key=again.get
+    )  # a second line of one model takes nothing from another model
     number = dict(zip(first, _style_numbers([of[n] for n in first])))
     base = {of[n]: COLORS[number[n]] for n in first if not again[n]}
-    styles = {n: (_shaded(base[of[n]], _SHADES[again[n] % 4]), _DASHES[number[n]], _SHAPES[number[n]]) for n in own}
+    styles = {
+        n: (_shaded(base[of[n]], _SHADES[again[n] % 4]), _DASHES[number[n]], _SHAPES[number[n]])
+        for n in own
+    }
     return [styles.get(n, (NEUTRAL, [1, 2], "stroke")) for n in names]
 
 # %% ../nbs/api/03_plots.ipynb #f4e039c7
 def model_colors(
-    names, # of the models
-    neutral=(), # those among them that are no models: they are grey
-) -> list: # a color for each
+    names,  # of the models
+    neutral=(),  # those among them that are no models: they are grey
+) -> list:  # a color for each
     "The colors of the models `names`, the same in every chart"
     return [color for color, _, _ in _line_styles(names, neutral)]
 
 # %% ../nbs/api/03_plots.ipynb #a05106c3
 def _scales(names, neutral=(), models=None):
     "The altair scales of color, dash and shape for `names`"
-    return [alt.Scale(domain=list(names), range=list(column)) for column in zip(*_line_styles(names, neutral, models))]
+    return [
+        alt.Scale(domain=list(names), range=list(column))
+        for column in zip(*_line_styles(names, neutral, models))
+    ]
 
 # %% ../nbs/api/03_plots.ipynb #d1aeba14
 def _titled(chart, title):
     "`chart` with `title`, or with a title and what to know of it, which is its description too; as it is where there is none"
-    if not title: return chart
+    if not title:
+        return chart
     title, *rest = [title] if isinstance(title, str) else title
-    return chart.properties(title=alt.TitleParams(title, anchor="start", **({"subtitle": rest} if rest else {})), description="; ".join([title, *rest]))
+    return chart.properties(
+        title=alt.TitleParams(title, anchor="start", **({"subtitle": rest} if rest else {})),
+        description="; ".join([title, *rest]),
+    )
 
 # %% ../nbs/api/03_plots.ipynb #1f38dae0
 def _grid_counts(x, y, bins):
     "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
     counts, xs, ys = np.histogram2d(x, y, bins=bins)
     i, j = np.nonzero(counts)
-    return pd.DataFrame({"x": xs[i], "x2": xs[i+1], "y": ys[j], "y2": ys[j+1], "count": counts[i, j].astype(int)}).round(5)
+    return pd.DataFrame(
+        {
+            "x": xs[i],
+            "x2": xs[i + 1],
+            "y": ys[j],
+            "y2": ys[j + 1],
+            "count": counts[i, j].astype(int),
+        }
+    ).round(5)
 
 # %% ../nbs/api/03_plots.ipynb #53f81214
 def density_chart(
-    x, # first numbers (n,)
-    y, # second numbers (n,)
-    x_title="x", # what they are
-    y_title="y", # what they are
-    title="", # what is seen
-    bins=50, # cells along each side
-    counts="pairs", # what is counted
-    size=260, # width and height in pixels
-) -> alt.Chart: # at most bins x bins marks
+    x,  # first numbers (n,)
+    y,  # second numbers (n,)
+    x_title="x",  # what they are
+    y_title="y",  # what they are
+    title="",  # what is seen
+    bins=50,  # cells along each side
+    counts="pairs",  # what is counted
+    size=260,  # width and height in pixels
+) -> alt.Chart:  # at most bins x bins marks
     "How often each combination of `x` and `y` occurs"
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if x.shape != y.shape or x.ndim != 1: raise ValueError(f"A density chart needs two lists of "
-                                                           f"the same length; shapes {x.shape} and "
-                                                           f"{y.shape} came.")
-    axis = lambda name, text: dict(field=name, type="quantitative", title=text, scale=alt.Scale(zero=False, nice=False))
-    chart = alt.Chart(_grid_counts(x, y, bins), width=size, height=size).mark_rect().encode(
-        x=alt.X(**axis("x", x_title)), x2="x2", y=alt.Y(**axis("y", y_title)), y2="y2",
-        color=alt.Color("count:Q", title=counts, scale=alt.Scale(type="log", scheme="viridis", reverse=True)),
-        tooltip=[alt.Tooltip("x:Q", title=x_title, format=".2f"), alt.Tooltip("y:Q", title=y_title, format=".2f"), "count:Q"])
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(
+            f"A density chart needs two lists of "
+            f"the same length; shapes {x.shape} and "
+            f"{y.shape} came."
+        )
+    axis = lambda name, text: dict(
+        field=name, type="quantitative", title=text, scale=alt.Scale(zero=False, nice=False)
+    )
+    chart = (
+        alt.Chart(_grid_counts(x, y, bins), width=size, height=size)
+        .mark_rect()
+        .encode(
+            x=alt.X(**axis("x", x_title)),
+            x2="x2",
+            y=alt.Y(**axis("y", y_title)),
+            y2="y2",
+            color=alt.Color(
+                "count:Q", title=counts, scale=alt.Scale(type="log", scheme="viridis", reverse=True)
+            ),
+            tooltip=[
+                alt.Tooltip("x:Q", title=x_title, format=".2f"),
+                alt.Tooltip("y:Q", title=y_title, format=".2f"),
+                "count:Q",
+            ],
+        )
+    )
     return _titled(chart, title)
 
 # %% ../nbs/api/03_plots.ipynb #a29fc702
 def _ends(values, labels, n):
     "The `n` lowest and the `n` highest with their labels, and which end they are of"
     order = np.argsort(values, kind="stable")
-    rows = np.concatenate([order[:n], order[-n:]]) if len(order) > 2*n else order
+    rows = np.concatenate([order[:n], order[-n:]]) if len(order) > 2 * n else order
     frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
-    return frame.assign(end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows)))
+    return frame.assign(
+        end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows))
+    )
 
 # %% ../nbs/api/03_plots.ipynb #f7efecd5
 def distribution_chart(
-    values, # one number for each token (n,); NaN are left out
-    labels, # the tokens' labels (n,)
-    value_title="value", # what the number is
-    title="", # what is seen
-    named=8, # how many to name at either end
-    bins=40, # bars
-    model=None, # whose color the bars have; None for what belongs to no one model
-) -> alt.HConcatChart: # a histogram, and the tokens at both ends
+    values,  # one number for each token (n,); NaN are left out
+    labels,  # the tokens' labels (n,)
+    value_title="value",  # what the number is
+    title="",  # what is seen
+    named=8,  # how many to name at either end
+    bins=40,  # bars
+    model=None,  # whose color the bars have; None for what belongs to no one model
+) -> alt.HConcatChart:  # a histogram, and the tokens at both ends
     "The distribution of one number over all tokens, with those at both ends by name"
     values = np.asarray(values, float)
     if values.ndim != 1 or len(values) != len(labels):
-        raise ValueError(f"A distribution needs one label for each value; {len(labels)} labels and "
-                         f"values of shape {values.shape} came.")
+        raise ValueError(
+            f"A distribution needs one label for each value; {len(labels)} labels and "
+            f"values of shape {values.shape} came."
+        )
     keep = np.flatnonzero(~np.isnan(values))
     values, labels = values[keep], [labels[i] for i in keep]
     counts, edges = np.histogram(values, bins=bins)
-    bars = alt.Chart(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts}).round(5), width=280, height=16*2*named).mark_bar(
-        color=model_colors([model])[0] if model else PLAIN).encode(
-        x=alt.X("low:Q", title=value_title, bin="binned", scale=alt.Scale(zero=False)), x2="high", y=alt.Y("count:Q", title="tokens"),
-        tooltip=[alt.Tooltip("low:Q", title="from", format=".3f"), alt.Tooltip("high:Q", title="to", format=".3f"), "count:Q"])
-    ends = alt.Chart(_ends(values, labels, named).round(5), width=160, height=16*2*named).mark_point(filled=True, size=60).encode(
-        x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
-        y=alt.Y("label:N", sort=alt.SortField("rank"), title=None, axis=alt.Axis(labelLimit=120)),
-        color=alt.Color("end:N", title=None, scale=alt.Scale(domain=["lowest", "highest"], range=[NEUTRAL, "black"])),
-        shape=alt.Shape("end:N", title=None, scale=alt.Scale(domain=["lowest", "highest"])),
-        tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")])
+    bars = (
+        alt.Chart(
+            pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts}).round(5),
+            width=280,
+            height=16 * 2 * named,
+        )
+        .mark_bar(color=model_colors([model])[0] if model else PLAIN)
+        .encode(
+            x=alt.X("low:Q", title=value_title, bin="binned", scale=alt.Scale(zero=False)),
+            x2="high",
+            y=alt.Y("count:Q", title="tokens"),
+            tooltip=[
+                alt.Tooltip("low:Q", title="from", format=".3f"),
+                alt.Tooltip("high:Q", title="to", format=".3f"),
+                "count:Q",
+            ],
+        )
+    )
+    ends = (
+        alt.Chart(_ends(values, labels, named).round(5), width=160, height=16 * 2 * named)
+        .mark_point(filled=True, size=60)
+        .encode(
+            x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
+            y=alt.Y(
+                "label:N", sort=alt.SortField("rank"), title=None, axis=alt.Axis(labelLimit=120)
+            ),
+            color=alt.Color(
+                "end:N",
+                title=None,
+                scale=alt.Scale(domain=["lowest", "highest"], range=[NEUTRAL, "black"]),
+            ),
+            shape=alt.Shape("end:N", title=None, scale=alt.Scale(domain=["lowest", "highest"])),
+            tooltip=["label:N", alt.Tooltip("value:Q", title=value_title, format=".3f")],
+        )
+    )
     return _titled(alt.hconcat(bars, ends), title)
 
 # %% ../nbs/api/03_plots.ipynb #6561f8b0
 def overlaid_chart(
-    values, # name -> numbers (n,)
-    value_title="value", # what the numbers are
-    title="", # what is seen
-    bins=40, # steps of each line
-    neutral=(), # names that are no models
-) -> alt.Chart: # one stepped line for each name
+    values,  # name -> numbers (n,)
+    value_title="value",  # what the numbers are
+    title="",  # what is seen
+    bins=40,  # steps of each line
+    neutral=(),  # names that are no models
+) -> alt.Chart:  # one stepped line for each name
     "The distributions of several lists of numbers, as shares of each list"
-    if not values or any(np.size(v) == 0 for v in values.values()): raise ValueError("A chart of distributions needs one list of numbers or more, none of them empty.")
-    edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in values.values()]), bins)
-    share = lambda v: np.histogram(v, edges)[0]/len(v)
-    frame = pd.concat([pd.DataFrame({"name": name, "value": edges[:-1], "share": share(np.asarray(v, float))}) for name, v in values.items()]).round(5)
+    if not values or any(np.size(v) == 0 for v in values.values()):
+        raise ValueError(
+            "A chart of distributions needs one list of numbers or more, none of them empty."
+        )
+    edges = np.histogram_bin_edges(
+        np.concatenate([np.asarray(v, float) for v in values.values()]), bins
+    )
+    share = lambda v: np.histogram(v, edges)[0] / len(v)
+    frame = pd.concat(
+        [
+            pd.DataFrame({"name": name, "value": edges[:-1], "share": share(np.asarray(v, float))})
+            for name, v in values.items()
+        ]
+    ).round(5)
     color, dash, _ = _scales(values, neutral)
-    chart = alt.Chart(frame, width=420, height=240).mark_line(interpolate="step-after").encode(
-        x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)), y=alt.Y("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
-        color=alt.Color("name:N", title=None, scale=color), strokeDash=alt.StrokeDash("name:N", title=None, scale=dash),
-        tooltip=["name:N", alt.Tooltip("value:Q", title=f"{value_title}, from"), alt.Tooltip("share:Q", format=".1%")])
+    chart = (
+        alt.Chart(frame, width=420, height=240)
+        .mark_line(interpolate="step-after")
+        .encode(
+            x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
+            y=alt.Y("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
+            color=alt.Color("name:N", title=None, scale=color),
+            strokeDash=alt.StrokeDash("name:N", title=None, scale=dash),
+            tooltip=[
+                "name:N",
+                alt.Tooltip("value:Q", title=f"{value_title}, from"),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+    )
     return _titled(chart, title)
 
 # %% ../nbs/api/03_plots.ipynb #9aa132a7
 def matrix_chart(
-    frame, # a row for each cell
-    x, # column that names the cell's column
-    y, # column that names the cell's row
-    value, # column with the number
-    title="", # what is seen
-    value_title=None, # what the number is; the column's name where None
-    panel=None, # column that says which panel a cell belongs to, for tables side by side
-    domain=None, # (lowest, highest) of the colors; from the data where None
-    size=None, # pixels of a side
-) -> alt.Chart: # one panel, or several
+    frame,  # a row for each cell
+    x,  # column that names the cell's column
+    y,  # column that names the cell's row
+    value,  # column with the number
+    title="",  # what is seen
+    value_title=None,  # what the number is; the column's name where None
+    panel=None,  # column that says which panel a cell belongs to, for tables side by side
+    domain=None,  # (lowest, highest) of the colors; from the data where None
+    size=None,  # pixels of a side
+) -> alt.Chart:  # one panel, or several
     "A table as a heat map, with rows and columns in the order they come"
     missing = [c for c in (x, y, value, panel) if c is not None and c not in frame]
-    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has "
-                                 f"{', '.join(map(str, frame.columns))}.")
+    if missing:
+        raise ValueError(
+            f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}."
+        )
     frame = frame[[c for c in (x, y, value, panel) if c]].copy()
-    if len(frame) > 5000: raise ValueError(f"A heat map of {len(frame):,} cells is too large for a "
-                                           f"page (5,000 at most); take a sample.")
+    if len(frame) > 5000:
+        raise ValueError(
+            f"A heat map of {len(frame):,} cells is too large for a "
+            f"page (5,000 at most); take a sample."
+        )
     frame[value] = frame[value].round(4)
     order_x, order_y = list(dict.fromkeys(frame[x])), list(dict.fromkeys(frame[y]))
-    few, size = len(order_x) <= 8, size or max(180, min(360, 60*len(order_x)))
+    few, size = len(order_x) <= 8, size or max(180, min(360, 60 * len(order_x)))
     scale = alt.Scale(scheme="viridis", **({"domain": list(domain)} if domain else {}))
     base = alt.Chart(frame, width=size, height=size).encode(
         x=alt.X(x, type="nominal", sort=order_x, title=None, axis=alt.Axis(labelLimit=90)),
         y=alt.Y(y, type="nominal", sort=order_y, title=None, axis=alt.Axis(labelLimit=110)),
-        tooltip=[alt.Tooltip(y, type="nominal"), alt.Tooltip(x, type="nominal"), alt.Tooltip(value, type="quantitative", format=".3f")])
-    cells = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=value_title or value, scale=scale, legend=alt.Legend(orient="bottom") if panel else alt.Undefined))
+        tooltip=[
+            alt.Tooltip(y, type="nominal"),
+            alt.Tooltip(x, type="nominal"),
+            alt.Tooltip(value, type="quantitative", format=".3f"),
+        ],
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color(
+            value,
+            type="quantitative",
+            title=value_title or value,
+            scale=scale,
+            legend=alt.Legend(orient="bottom") if panel else alt.Undefined,
+        )
+    )
     low, high = domain or (frame[value].min(), frame[value].max())
-    numbers = base.mark_text(fontSize=13).encode(text=alt.Text(value, type="quantitative", format=".2f"),
-        color=alt.condition(alt.datum[value] > float(low + .55*(high - low)), alt.value("black"), alt.value("white")))
+    numbers = base.mark_text(fontSize=13).encode(
+        text=alt.Text(value, type="quantitative", format=".2f"),
+        color=alt.condition(
+            alt.datum[value] > float(low + 0.55 * (high - low)),
+            alt.value("black"),
+            alt.value("white"),
+        ),
+    )
     chart = alt.layer(cells, numbers) if few else cells
-    return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
+    return _titled(
+        chart.facet(
+            column=alt.Column(
+                panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel]))
+            )
+        )
+        if panel
+        else chart,
+        title,
+    )
 
 # %% ../nbs/api/03_plots.ipynb #5ef8458f
 def _checked(frame, columns, most=5000):
     "`frame` with these `columns` alone, or an error that says which is missing, or that it is too long for a page"
     missing = [c for c in columns if c and c not in frame]
-    if missing: raise ValueError(f"No column {missing[0]!r} in the frame; it has "
-                                 f"{', '.join(map(str, frame.columns))}.")
-    if len(frame) > most: raise ValueError(f"A chart of {len(frame):,} marks is too large for a "
-                                           f"page ({most:,} at most); take a sample.")
+    if missing:
+        raise ValueError(
+            f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}."
+        )
+    if len(frame) > most:
+        raise ValueError(
+            f"A chart of {len(frame):,} marks is too large for a "
+            f"page ({most:,} at most); take a sample."
+        )
     return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
 # %% ../nbs/api/03_plots.ipynb #bbad38f9
 def bars_chart(
-    frame, # a row for each bar
-    label, # column that names the bar
-    value, # column with its length
-    panel=None, # column that says which panel, and so which color, a bar belongs to
-    title="", # what is seen
-    value_title="value", # what the number is
-    neutral=(), # panels that are no models
-    width=230, # of a panel, in pixels
-) -> alt.Chart: # one panel, or several side by side, whose rows are the same
+    frame,  # a row for each bar
+    label,  # column that names the bar
+    value,  # column with its length
+    panel=None,  # column that says which panel, and so which color, a bar belongs to
+    title="",  # what is seen
+    value_title="value",  # what the number is
+    neutral=(),  # panels that are no models
+    width=230,  # of a panel, in pixels
+) -> alt.Chart:  # one panel, or several side by side, whose rows are the same
     "Named bars in the order they come"
     frame = _checked(frame, [label, value, panel])
     panels = list(dict.fromkeys(frame[panel])) if panel else []
-    chart = alt.Chart(frame, width=width, height={"step": 19}).mark_bar().encode(
-        y=alt.Y(label, type="nominal", sort=list(dict.fromkeys(frame[label])), title=None, axis=alt.Axis(labelLimit=120, labelFontSize=12)),
-        x=alt.X(value, type="quantitative", title=value_title),
-        tooltip=[alt.Tooltip(c, type="nominal") for c in (panel, label) if c] + [alt.Tooltip(value, type="quantitative", title=value_title, format=".4f")])
-    if not panel: return _titled(chart.encode(color=alt.value(PLAIN)), title)
+    chart = (
+        alt.Chart(frame, width=width, height={"step": 19})
+        .mark_bar()
+        .encode(
+            y=alt.Y(
+                label,
+                type="nominal",
+                sort=list(dict.fromkeys(frame[label])),
+                title=None,
+                axis=alt.Axis(labelLimit=120, labelFontSize=12),
+            ),
+            x=alt.X(value, type="quantitative", title=value_title),
+            tooltip=[alt.Tooltip(c, type="nominal") for c in (panel, label) if c]
+            + [alt.Tooltip(value, type="quantitative", title=value_title, format=".4f")],
+        )
+    )
+    if not panel:
+        return _titled(chart.encode(color=alt.value(PLAIN)), title)
     color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
-    return _titled(chart.encode(color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)), title)
+    return _titled(
+        chart.encode(
+            color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)
+        ),
+        title,
+    )
 
 # %% ../nbs/api/03_plots.ipynb #b37aed94
 def _threshold(value, text):
     "A dashed line across at the height `value`, with its name"
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
-    return [base.mark_rule(strokeDash=[4, 4], color="black"), base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(text="text:N", x=alt.value(0))]
+    return [
+        base.mark_rule(strokeDash=[4, 4], color="black"),
+        base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(
+            text="text:N", x=alt.value(0)
+        ),
+    ]
 
 # %% ../nbs/api/03_plots.ipynb #638aee1e
 def _heights(log, domain):
@@ -297,140 +486,241 @@ def _heights(log, domain):
 
 def _behind(area, title, low, high, *of):
     "The `area` between the columns `low` and `high`, or of their least and largest where there are several of a place; None without columns"
-    if low is None: return None
+    if low is None:
+        return None
     least, most = of or (alt.Undefined, alt.Undefined)
-    return area.encode(y=alt.Y(low, type="quantitative", title=title, aggregate=least), y2=alt.Y2(high, aggregate=most) if of else high)
+    return area.encode(
+        y=alt.Y(low, type="quantitative", title=title, aggregate=least),
+        y2=alt.Y2(high, aggregate=most) if of else high,
+    )
 
 
 def _tooltip(frame, column):
     "What pointing shows of `column`"
-    return alt.Tooltip(column, type="quantitative", format=".4~g") if pd.api.types.is_numeric_dtype(frame[column]) else alt.Tooltip(column, type="nominal")
+    return (
+        alt.Tooltip(column, type="quantitative", format=".4~g")
+        if pd.api.types.is_numeric_dtype(frame[column])
+        else alt.Tooltip(column, type="nominal")
+    )
 
 # %% ../nbs/api/03_plots.ipynb #dbb9709a
 def line_chart(
-    frame, # a row for each point of each line
-    x, # column with the place along the line
-    y, # column with the height
-    name, # column that says which line
-    x_title="", # what is along the axis, with its unit
-    y_title="", # what the height is, with its unit
-    title="", # what is seen
-    low=None, # column with the lower end of the band
-    high=None, # column with its upper end
-    neutral=(), # lines that are no models
-    threshold=None, # a height to mark, or None
-    threshold_title="", # what is there
-    points=False, # whether to mark the points too, for lines of few points
-    y_format=None, # how heights are written, e.g. ".0%"
-    log=False, # whether the heights' axis is logarithmic
-    width=420, # in pixels
-    model=None, # column that says whose line it is and so what color it has; a line is a model itself where None
-    null_low=None, # column with the lower end of what chance gives, a grey band behind all lines
-    null_high=None, # and the upper
-    panel=None, # column that says in which of several panels, side by side, a point is
-    domain=None, # (lowest, highest) height to show; from the data where None
-    height=240, # in pixels
-    also=(), # more columns to see on pointing
-) -> alt.LayerChart: # lines, bands, threshold
+    frame,  # a row for each point of each line
+    x,  # column with the place along the line
+    y,  # column with the height
+    name,  # column that says which line
+    x_title="",  # what is along the axis, with its unit
+    y_title="",  # what the height is, with its unit
+    title="",  # what is seen
+    low=None,  # column with the lower end of the band
+    high=None,  # column with its upper end
+    neutral=(),  # lines that are no models
+    threshold=None,  # a height to mark, or None
+    threshold_title="",  # what is there
+    points=False,  # whether to mark the points too, for lines of few points
+    y_format=None,  # how heights are written, e.g. ".0%"
+    log=False,  # whether the heights' axis is logarithmic
+    width=420,  # in pixels
+    model=None,  # column that says whose line it is and so what color it has; a line is a model itself where None
+    null_low=None,  # column with the lower end of what chance gives, a grey band behind all lines
+    null_high=None,  # and the upper
+    panel=None,  # column that says in which of several panels, side by side, a point is
+    domain=None,  # (lowest, highest) height to show; from the data where None
+    height=240,  # in pixels
+    also=(),  # more columns to see on pointing
+) -> alt.LayerChart:  # lines, bands, threshold
     "One line for each name, with bands where the frame has their ends"
     for ends in ((low, high), (null_low, null_high)):
-        if (ends[0] is None) != (ends[1] is None): raise ValueError(f"A band has two ends: low = "
-                                                                    f"{ends[0]!r} and high = "
-                                                                    f"{ends[1]!r} came.")
+        if (ends[0] is None) != (ends[1] is None):
+            raise ValueError(f"A band has two ends: low = {ends[0]!r} and high = {ends[1]!r} came.")
     frame = _checked(frame, [x, y, name, low, high, model, null_low, null_high, panel, *also])
-    if log and not (frame[y] > 0).all(): raise ValueError(f"A logarithmic axis needs heights above "
-                                                          f"0; {frame[y].min():g} came.")
+    if log and not (frame[y] > 0).all():
+        raise ValueError(f"A logarithmic axis needs heights above 0; {frame[y].min():g} came.")
     names = list(dict.fromkeys(frame[name]))
-    color, dash, shape = _scales(names, neutral, dict(zip(frame[name], frame[model])) if model else None)
+    color, dash, shape = _scales(
+        names, neutral, dict(zip(frame[name], frame[model])) if model else None
+    )
     ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()
-    bare = alt.Chart(frame, width=width, height=height).encode(x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks))
-    base = bare.encode(color=alt.Color(name, type="nominal", title=None, scale=color, legend=alt.Legend(symbolOpacity=1, **({"orient": "bottom", "columns": 3} if panel else {}))))
-    axis = alt.Y(y, type="quantitative", title=y_title, scale=_heights(log, domain), axis=alt.Axis(format=y_format) if y_format else alt.Axis())
-    about = [alt.Tooltip(name, type="nominal"), alt.Tooltip(x, type="quantitative", title=x_title), alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g"),
-             *(_tooltip(frame, c) for c in also)]
-    layers = [_behind(bare.mark_area(opacity=.4, color=NEUTRAL), y_title, null_low, null_high, "min", "max"), _behind(base.mark_area(opacity=.2), y_title, low, high),
-              base.mark_line().encode(y=axis, strokeDash=alt.StrokeDash(name, type="nominal", title=None, scale=dash), tooltip=about)]
-    if threshold is not None: layers += _threshold(threshold, threshold_title)
-    if points: layers.append(base.mark_point(filled=True, size=45).encode(y=axis, shape=alt.Shape(name, type="nominal", title=None, scale=shape), tooltip=about))
+    bare = alt.Chart(frame, width=width, height=height).encode(
+        x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks)
+    )
+    base = bare.encode(
+        color=alt.Color(
+            name,
+            type="nominal",
+            title=None,
+            scale=color,
+            legend=alt.Legend(
+                symbolOpacity=1, **({"orient": "bottom", "columns": 3} if panel else {})
+            ),
+        )
+    )
+    axis = alt.Y(
+        y,
+        type="quantitative",
+        title=y_title,
+        scale=_heights(log, domain),
+        axis=alt.Axis(format=y_format) if y_format else alt.Axis(),
+    )
+    about = [
+        alt.Tooltip(name, type="nominal"),
+        alt.Tooltip(x, type="quantitative", title=x_title),
+        alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g"),
+        *(_tooltip(frame, c) for c in also),
+    ]
+    layers = [
+        _behind(
+            bare.mark_area(opacity=0.4, color=NEUTRAL), y_title, null_low, null_high, "min", "max"
+        ),
+        _behind(base.mark_area(opacity=0.2), y_title, low, high),
+        base.mark_line().encode(
+            y=axis,
+            strokeDash=alt.StrokeDash(name, type="nominal", title=None, scale=dash),
+            tooltip=about,
+        ),
+    ]
+    if threshold is not None:
+        layers += _threshold(threshold, threshold_title)
+    if points:
+        layers.append(
+            base.mark_point(filled=True, size=45).encode(
+                y=axis,
+                shape=alt.Shape(name, type="nominal", title=None, scale=shape),
+                tooltip=about,
+            )
+        )
     chart = alt.layer(*(layer for layer in layers if layer is not None))
-    return _titled(chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel])))) if panel else chart, title)
+    return _titled(
+        chart.facet(
+            column=alt.Column(
+                panel, type="nominal", title=None, sort=list(dict.fromkeys(frame[panel]))
+            )
+        )
+        if panel
+        else chart,
+        title,
+    )
 
 # %% ../nbs/api/03_plots.ipynb #71c7515d
 def stacked_chart(
-    charts, # altair charts
-    title="", # what is seen in all of them, or that and what to know of it
-) -> alt.VConcatChart: # with one legend for what they have in common
+    charts,  # altair charts
+    title="",  # what is seen in all of them, or that and what to know of it
+) -> alt.VConcatChart:  # with one legend for what they have in common
     "Charts one above the other"
     return _titled(alt.vconcat(*charts), title)
 
 # %% ../nbs/api/03_plots.ipynb #89065052
 def changes_chart(
-    frame, # a row for each cell
-    x, # column with the place along
-    y, # column with the place up
-    value, # column with the change
-    crossed, # column that says whether a cell is crossed out
-    x_title="", # what is along
-    y_title="", # what is up
-    title="", # what is seen
-    value_title="change", # what the change is of
-    also=(), # more columns to see on pointing
-) -> alt.LayerChart: # cells and crosses
+    frame,  # a row for each cell
+    x,  # column with the place along
+    y,  # column with the place up
+    value,  # column with the change
+    crossed,  # column that says whether a cell is crossed out
+    x_title="",  # what is along
+    y_title="",  # what is up
+    title="",  # what is seen
+    value_title="change",  # what the change is of
+    also=(),  # more columns to see on pointing
+) -> alt.LayerChart:  # cells and crosses
     "A table of changes as colors, the lowest `y` at the bottom, with a × in the cells that are `crossed`"
     frame = _checked(frame, dict.fromkeys([x, y, value, crossed, *also]))
-    most = float(frame[value].abs().max()) or 1.
-    base = alt.Chart(frame, width=32*frame[x].nunique(), height=22*frame[y].nunique()).encode(
-        x=alt.X(x, type="ordinal", title=x_title, axis=alt.Axis(labelAngle=0)), y=alt.Y(y, type="ordinal", title=y_title, sort="descending"),
-        tooltip=[_tooltip(frame, c) for c in (x, y, value, *also)])
-    color = alt.Color(value, type="quantitative", title=value_title, scale=alt.Scale(scheme="blueorange", domain=[-most, most]))
-    return _titled(base.mark_rect().encode(color=color) + base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13), title)
+    most = float(frame[value].abs().max()) or 1.0
+    base = alt.Chart(frame, width=32 * frame[x].nunique(), height=22 * frame[y].nunique()).encode(
+        x=alt.X(x, type="ordinal", title=x_title, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y(y, type="ordinal", title=y_title, sort="descending"),
+        tooltip=[_tooltip(frame, c) for c in (x, y, value, *also)],
+    )
+    color = alt.Color(
+        value,
+        type="quantitative",
+        title=value_title,
+        scale=alt.Scale(scheme="blueorange", domain=[-most, most]),
+    )
+    return _titled(
+        base.mark_rect().encode(color=color)
+        + base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13),
+        title,
+    )
 
 # %% ../nbs/api/03_plots.ipynb #271f02b4
 def interval_chart(
-    frame, # a row for each number
-    label, # column that names it
-    value, # column with the number
-    low, # column with the lower end of its interval
-    high, # and the upper
-    null_low, # column with the lower end of what chance gives
-    null_high, # and the upper
-    title="", # what is seen
-    value_title="value", # what the number is
-) -> alt.LayerChart: # a point, a line and a grey bar for each
+    frame,  # a row for each number
+    label,  # column that names it
+    value,  # column with the number
+    low,  # column with the lower end of its interval
+    high,  # and the upper
+    null_low,  # column with the lower end of what chance gives
+    null_high,  # and the upper
+    title="",  # what is seen
+    value_title="value",  # what the number is
+) -> alt.LayerChart:  # a point, a line and a grey bar for each
     "Numbers with their intervals, and beside them what chance gives"
     frame = _checked(frame, [label, value, low, high, null_low, null_high])
     axis = lambda c: alt.X(c, type="quantitative", title=value_title)
     base = alt.Chart(frame, width=420, height={"step": 34}).encode(
-        y=alt.Y(label, type="nominal", sort=list(frame[label]), title=None, axis=alt.Axis(labelLimit=200)),
-        tooltip=[alt.Tooltip(label, type="nominal")] + [alt.Tooltip(c, type="quantitative", format=".4f") for c in (value, low, high, null_low, null_high)])
-    null = base.mark_bar(color=NEUTRAL, opacity=.5, size=20).encode(x=axis(null_low), x2=null_high)
+        y=alt.Y(
+            label,
+            type="nominal",
+            sort=list(frame[label]),
+            title=None,
+            axis=alt.Axis(labelLimit=200),
+        ),
+        tooltip=[alt.Tooltip(label, type="nominal")]
+        + [
+            alt.Tooltip(c, type="quantitative", format=".4f")
+            for c in (value, low, high, null_low, null_high)
+        ],
+    )
+    null = base.mark_bar(color=NEUTRAL, opacity=0.5, size=20).encode(x=axis(null_low), x2=null_high)
     interval = base.mark_rule(color="black", strokeWidth=2).encode(x=axis(low), x2=high)
     point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=axis(value))
     return _titled(alt.layer(null, interval, point), title)
 
 # %% ../nbs/api/03_plots.ipynb #c90e38f6
 def map_chart(
-    frame, # a row for each point
-    x, # column with its place along
-    y, # column with its place up
-    kind, # column that says what sort of point it is, of three sorts; each has a color and a shape
-    label, # column with its name, for pointing at it
-    shown=None, # column with the name that is written beside it, "" for none; `label` where None
-    title="", # what is seen
-    x_title="", # what is along
-    y_title="", # what is up
-    model=None, # whose color the first kind has
-) -> alt.LayerChart: # points and names; both axes have the same scale
+    frame,  # a row for each point
+    x,  # column with its place along
+    y,  # column with its place up
+    kind,  # column that says what sort of point it is, of three sorts; each has a color and a shape
+    label,  # column with its name, for pointing at it
+    shown=None,  # column with the name that is written beside it, "" for none; `label` where None
+    title="",  # what is seen
+    x_title="",  # what is along
+    y_title="",  # what is up
+    model=None,  # whose color the first kind has
+) -> alt.LayerChart:  # points and names; both axes have the same scale
     "Points on a plane, by name"
     shown = shown or label
     frame = _checked(frame, [x, y, kind, label, shown])
-    kinds, ends = list(dict.fromkeys(frame[kind])), [(frame[c].min(), frame[c].max()) for c in (x, y)]
-    half = max(high - low for low, high in ends)*.6 or 1.
-    scales = [alt.Scale(domain=[round((low + high)/2 - half, 6), round((low + high)/2 + half, 6)], nice=False) for low, high in ends]
-    base = alt.Chart(frame, width=340, height=340).encode(x=alt.X(x, type="quantitative", title=x_title, scale=scales[0]),
-                                                         y=alt.Y(y, type="quantitative", title=y_title, scale=scales[1]))
+    kinds, ends = (
+        list(dict.fromkeys(frame[kind])),
+        [(frame[c].min(), frame[c].max()) for c in (x, y)],
+    )
+    half = max(high - low for low, high in ends) * 0.6 or 1.0
+    scales = [
+        alt.Scale(
+            domain=[round((low + high) / 2 - half, 6), round((low + high) / 2 + half, 6)],
+            nice=False,
+        )
+        for low, high in ends
+    ]
+    base = alt.Chart(frame, width=340, height=340).encode(
+        x=alt.X(x, type="quantitative", title=x_title, scale=scales[0]),
+        y=alt.Y(y, type="quantitative", title=y_title, scale=scales[1]),
+    )
     colors = [model_colors([model])[0] if model else PLAIN, "black", NEUTRAL]
     color, shape = alt.Scale(domain=kinds, range=colors), alt.Scale(domain=kinds, range=_SHAPES)
-    points = base.mark_point(filled=True, size=50, opacity=.8).encode(color=alt.Color(kind, type="nominal", title=None, scale=color),
-        shape=alt.Shape(kind, type="nominal", title=None, scale=shape), tooltip=[alt.Tooltip(c, type="nominal") for c in (label, kind)])
-    return _titled(alt.layer(points, base.mark_text(align="left", dx=6, fontSize=11).encode(text=alt.Text(shown, type="nominal"))), title)
+    points = base.mark_point(filled=True, size=50, opacity=0.8).encode(
+        color=alt.Color(kind, type="nominal", title=None, scale=color),
+        shape=alt.Shape(kind, type="nominal", title=None, scale=shape),
+        tooltip=[alt.Tooltip(c, type="nominal") for c in (label, kind)],
+    )
+    return _titled(
+        alt.layer(
+            points,
+            base.mark_text(align="left", dx=6, fontSize=11).encode(
+                text=alt.Text(shown, type="nominal")
+            ),
+        ),
+        title,
+    )

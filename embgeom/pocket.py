@@ -14,27 +14,32 @@ import embgeom
 # %% ../nbs/api/21_pocket.ipynb #fcaa141e
 NAMES = ("pocket-96", "pocket-128", "pocket-192")
 
-def names() -> tuple: # of str
+
+def names() -> tuple:  # of str
     "The models that come with the package"
     return NAMES
 
 
 def path(
-    name: str, # one of `names()`
-) -> Path: # a folder for `AutoModelForCausalLM` and `AutoTokenizer`
+    name: str,  # one of `names()`
+) -> Path:  # a folder for `AutoModelForCausalLM` and `AutoTokenizer`
     "The folder of the model `name` that comes with the package"
     if name not in NAMES:
-        raise ValueError(f"There is no model {name!r} in the package; there are "
-                         f"{', '.join(NAMES)}. Others are given by a folder or by their name on "
-                         "the hub.")
-    folder = Path(embgeom.__file__).parent/"pocket_models"/name
-    if not (folder/"config.json").is_file():
-        raise FileNotFoundError(f"The model {name} is missing from the package ({folder}): install "
-                                "it anew.")
+        raise ValueError(
+            f"There is no model {name!r} in the package; there are "
+            f"{', '.join(NAMES)}. Others are given by a folder or by their name on "
+            "the hub."
+        )
+    folder = Path(embgeom.__file__).parent / "pocket_models" / name
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"The model {name} is missing from the package ({folder}): install it anew."
+        )
     return folder
 
 # %% ../nbs/api/21_pocket.ipynb #b5897c47
-def cache_folder() -> Path: # may not exist yet
+def cache_folder() -> Path:  # may not exist yet
     "Where what was fetched is kept: `EMBGEOM_CACHE`, else the user's cache folder"
-    if root := os.environ.get("EMBGEOM_CACHE"): return Path(root).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"embgeom"
+    if root := os.environ.get("EMBGEOM_CACHE"):
+        return Path(root).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "embgeom"

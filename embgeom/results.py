@@ -13,28 +13,41 @@ import pandas as pd
 
 # %% ../nbs/api/02_results.ipynb #f9d27135
 def number(
-    value, # a number, or anything else
-) -> str: # the number with four significant digits, counts with commas; other things as they print
+    value,  # a number, or anything else
+) -> str:  # the number with four significant digits, counts with commas; other things as they print
     "`value` as a person would write it"
-    if isinstance(value, (bool, np.bool_)) or value is None: return str(value)
-    if isinstance(value, (int, np.integer)): return f"{value:,}"
-    if isinstance(value, (float, np.floating)): return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
-    if isinstance(value, (tuple, list)): return "(" + ", ".join(map(number, value)) + ")"
-    if isinstance(value, np.ndarray): return f"<{' x '.join(f'{s:,}' for s in value.shape)} values>"
+    if isinstance(value, (bool, np.bool_)) or value is None:
+        return str(value)
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(number, value)) + ")"
+    if isinstance(value, np.ndarray):
+        return f"<{' x '.join(f'{s:,}' for s in value.shape)} values>"
     return str(value)
 
 # %% ../nbs/api/02_results.ipynb #dceedcec
 class Result:
     "Base of the frozen dataclasses that analyses return"
-    def numbers(self) -> dict: # field name -> value
+
+    def numbers(self) -> dict:  # field name -> value
         "The fields that are not arrays, nor `tokens`, nor None"
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tokens"}
         return {k: v for k, v in values.items() if v is not None and not isinstance(v, np.ndarray)}
 
-    def to_frame(self) -> pd.DataFrame: # a row a token where there are arrays of one value a token, else one row
+    def to_frame(
+        self,
+    ) -> pd.DataFrame:  # a row a token where there are arrays of one value a token, else one row
         "The result as a data frame"
-        columns = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), np.ndarray) and v.ndim == 1}
-        if not columns: return pd.DataFrame([self.numbers()])
+        columns = {
+            f.name: v
+            for f in fields(self)
+            if isinstance(v := getattr(self, f.name), np.ndarray) and v.ndim == 1
+        }
+        if not columns:
+            return pd.DataFrame([self.numbers()])
         tokens = getattr(self, "tokens", None)
         return pd.DataFrame(({"token": list(tokens)} if tokens is not None else {}) | columns)
 
@@ -42,5 +55,7 @@ class Result:
         return f"{type(self).__name__}({', '.join(f'{k}={number(v)}' for k, v in self.numbers().items())})"
 
     def _repr_html_(self):
-        rows = pd.Series({k.replace("_", " "): number(v) for k, v in self.numbers().items()}).to_frame("")
+        rows = pd.Series(
+            {k.replace("_", " "): number(v) for k, v in self.numbers().items()}
+        ).to_frame("")
         return f"<strong>{type(self).__name__}</strong>" + rows.to_html(header=False, border=0)

@@ -26,45 +26,52 @@ from .spaces import EmbeddingSpace, SpacePair, token_label
 # %% ../nbs/api/30_similarity.ipynb #c39b00a8
 def _column_mean(matrix, block_size=8192):
     "Mean of the rows of `matrix`, in double precision"
-    return sum(matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)) / len(matrix)
+    return sum(
+        matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)
+    ) / len(matrix)
 
 # %% ../nbs/api/30_similarity.ipynb #54fa63e4
 def _about_mean(matrix, centered, device, block_size=8192):
     "What turns a block of `matrix` into rows [z, b] about the mean m of its unit rows; and g = 1 - |m|^2"
     blocks, n = row_blocks(len(matrix), block_size), len(matrix)
     column_mean = _column_mean(matrix) if centered else None
-    m = sum(unit_rows(matrix[b], column_mean, device=device).sum(0) for b in blocks)/n
+    m = sum(unit_rows(matrix[b], column_mean, device=device).sum(0) for b in blocks) / n
     g = 1 - float(m @ m)
+
     def rows(block):
         z = unit_rows(block, column_mean, device=device) - m
-        return torch.cat([z, (g - z.square().sum(1, keepdim=True))/2], 1)
+        return torch.cat([z, (g - z.square().sum(1, keepdim=True)) / 2], 1)
+
     return rows, g
 
 # %% ../nbs/api/30_similarity.ipynb #f93436c4
 @dataclass(frozen=True)
 class _Sums:
     "Sums over pairs i<j of squares and products of c and c', and for each token over the others, all about the means over pairs"
+
     n: int
     cc: float
     dd: float
     cd: float
-    tokens: np.ndarray | None # sums of c, c', c^2, c'^2, cc' over the others (5, n)
+    tokens: np.ndarray | None  # sums of c, c', c^2, c'^2, cc' over the others (5, n)
 
     @property
-    def pearson(self): return min(1., max(-1., self.cd/(self.cc*self.dd)**.5))  # rounding may pass 1
+    def pearson(self):
+        return min(1.0, max(-1.0, self.cd / (self.cc * self.dd) ** 0.5))  # rounding may pass 1
 
 # %% ../nbs/api/30_similarity.ipynb #df0936ca
 def _token_sums(matrices, rows, b, g, made, block_size=2048):
     "For each token, sums over the others of c, c', c^2, c'^2 and cc' about the means over pairs: (5, n)"
     n = len(matrices[0])
-    h, out = [v/(n-1) for v in g], np.empty((5, n))
+    h, out = [v / (n - 1) for v in g], np.empty((5, n))
     for block in row_blocks(n, block_size):
         u, own = [f(m[block]) for f, m in zip(rows, matrices)], [v[block] for v in b]
-        for x in u: x[:, -1] = 1
-        sums = [n*v for v in own]
+        for x in u:
+            x[:, -1] = 1
+        sums = [n * v for v in own]
         for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
-            whole = ((u[i] @ p)*u[j]).sum(1) + n*(own[i] + h[i])*(own[j] + h[j])
-            sums.append(whole - (g[i] + h[i])*(g[j] + h[j]))
+            whole = ((u[i] @ p) * u[j]).sum(1) + n * (own[i] + h[i]) * (own[j] + h[j])
+            sums.append(whole - (g[i] + h[i]) * (g[j] + h[j]))
         out[:, block] = torch.stack(sums).cpu().numpy()
     return out
 
@@ -77,23 +84,30 @@ def _measure(pair, centered, device, per_token):
     dtype = torch.float64 if n < 4096 else working_dtype(*matrices)
     rows, g = zip(*(_about_mean(m, centered, device) for m in matrices))
     b = [], []
+
     def prepare(i):  # b is kept in double, whatever the products are made in
         def block(x):
             u = rows[i](x)
             b[i].append(u[:, -1].clone())
             return u.to(dtype)
+
         return block
+
     # in single precision a product of few rows keeps more digits
-    made = second_moments(*matrices, (prepare(0), prepare(1)), None if dtype == torch.float64 else 256)
+    made = second_moments(
+        *matrices, (prepare(0), prepare(1)), None if dtype == torch.float64 else 256
+    )
     b, sums = [torch.cat(v) for v in b], {}
     for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
         square = float(p[:-1, :-1].square().sum())
-        sums[i, j] = (square + 2*n*float(b[i] @ b[j]) - n*n*g[i]*g[j]/(n-1))/2
+        sums[i, j] = (square + 2 * n * float(b[i] @ b[j]) - n * n * g[i] * g[j] / (n - 1)) / 2
         # what is left of cosines that are all the same is the rounding of rows and products
-        lost = sums[i, j] <= (1e-12 if dtype == torch.float64 else 1e-6)*square
-        if i == j and (lost or g[i] <= max(1e-14, np.finfo(matrices[i].dtype).eps**2)):
-            raise ValueError(f"All cosines between the tokens of the {'target' if i else 'source'} are the same, "
-                             "so nothing can correlate with them.")
+        lost = sums[i, j] <= (1e-12 if dtype == torch.float64 else 1e-6) * square
+        if i == j and (lost or g[i] <= max(1e-14, np.finfo(matrices[i].dtype).eps ** 2)):
+            raise ValueError(
+                f"All cosines between the tokens of the {'target' if i else 'source'} are the same, "
+                "so nothing can correlate with them."
+            )
     tokens = _token_sums(matrices, rows, b, g, made) if per_token else None
     return _Sums(n, sums[0, 0], sums[1, 1], sums[0, 1], tokens)
 
@@ -101,224 +115,332 @@ def _measure(pair, centered, device, per_token):
 def _jackknife(sums):
     "Delete-one jackknife standard error of the correlation"
     a, b, aa, bb, ab = sums.tokens
-    pairs = (sums.n-1)*(sums.n-2)/2
-    r = (sums.cd - ab - a*b/pairs) / np.sqrt((sums.cc - aa - a*a/pairs)*(sums.dd - bb - b*b/pairs))
-    return float(np.sqrt((sums.n-1)/sums.n * ((r - r.mean())**2).sum()))
+    pairs = (sums.n - 1) * (sums.n - 2) / 2
+    r = (sums.cd - ab - a * b / pairs) / np.sqrt(
+        (sums.cc - aa - a * a / pairs) * (sums.dd - bb - b * b / pairs)
+    )
+    return float(np.sqrt((sums.n - 1) / sums.n * ((r - r.mean()) ** 2).sum()))
 
 # %% ../nbs/api/30_similarity.ipynb #a5779d63
 def _mantel_std(sums):
     "Standard deviation of the correlation over all ways to match the rows"
     n, (a, b) = sums.n, sums.tokens[:2]
-    f2, f3, f4 = n*(n-1), n*(n-1)*(n-2), n*(n-1)*(n-2)*(n-3)
-    a2, b2, a3, b3 = 2*sums.cc, 2*sums.dd, float(a @ a), float(b @ b)
-    variance = 2*a2*b2/f2 + 4*(a3-a2)*(b3-b2)/f3 + (2*a2-4*a3)*(2*b2-4*b3)/f4
-    return float(np.sqrt(variance/(a2*b2)))
+    f2, f3, f4 = n * (n - 1), n * (n - 1) * (n - 2), n * (n - 1) * (n - 2) * (n - 3)
+    a2, b2, a3, b3 = 2 * sums.cc, 2 * sums.dd, float(a @ a), float(b @ b)
+    variance = (
+        2 * a2 * b2 / f2
+        + 4 * (a3 - a2) * (b3 - b2) / f3
+        + (2 * a2 - 4 * a3) * (2 * b2 - 4 * b3) / f4
+    )
+    return float(np.sqrt(variance / (a2 * b2)))
 
 # %% ../nbs/api/30_similarity.ipynb #63d64449
 @dataclass(frozen=True, repr=False)
 class GlobalSimilarity(Result):
     "Correlation of the pairwise cosines of two spaces, raw and centered, with errors and nulls (arXiv 2503.21073)"
-    source: str # name of the first space
-    target: str # name of the second
-    pearson: float # correlation over all pairs, in [-1, 1]
-    stderr: float | None # its jackknife standard error; None without `uncertainty`
-    interval: tuple | None # 95%: 1.96 standard errors either side
-    null_std: float | None # standard deviation under random matching, whose mean is 0
-    pearson_centered: float # the same four with each matrix's column mean subtracted
+
+    source: str  # name of the first space
+    target: str  # name of the second
+    pearson: float  # correlation over all pairs, in [-1, 1]
+    stderr: float | None  # its jackknife standard error; None without `uncertainty`
+    interval: tuple | None  # 95%: 1.96 standard errors either side
+    null_std: float | None  # standard deviation under random matching, whose mean is 0
+    pearson_centered: float  # the same four with each matrix's column mean subtracted
     stderr_centered: float | None
     interval_centered: tuple | None
     null_std_centered: float | None
-    n_tokens: int # tokens compared
-    n_pairs: int # pairs of tokens
+    n_tokens: int  # tokens compared
+    n_pairs: int  # pairs of tokens
 
-    def chart(self): # -> altair chart
+    def chart(self):  # -> altair chart
         "Both correlations, their intervals, and in grey what chance gives, two standard deviations either side"
-        if self.stderr is None: raise ValueError("There are no intervals to draw: ask global_similarity for uncertainty=True.")
-        frame = pd.DataFrame([("raw", self.pearson, *self.interval, -2*self.null_std, 2*self.null_std),
-                              ("centered", self.pearson_centered, *self.interval_centered, -2*self.null_std_centered, 2*self.null_std_centered)],
-                             columns=["kind", "correlation", "low", "high", "chance low", "chance high"])
+        if self.stderr is None:
+            raise ValueError(
+                "There are no intervals to draw: ask global_similarity for uncertainty=True."
+            )
+        frame = pd.DataFrame(
+            [
+                ("raw", self.pearson, *self.interval, -2 * self.null_std, 2 * self.null_std),
+                (
+                    "centered",
+                    self.pearson_centered,
+                    *self.interval_centered,
+                    -2 * self.null_std_centered,
+                    2 * self.null_std_centered,
+                ),
+            ],
+            columns=["kind", "correlation", "low", "high", "chance low", "chance high"],
+        )
         title = f"{self.source} and {self.target}: angles between tokens, raw and centered (grey: chance)"
-        return interval_chart(frame, "kind", "correlation", "low", "high", "chance low", "chance high", title, "correlation over all pairs of tokens")
+        return interval_chart(
+            frame,
+            "kind",
+            "correlation",
+            "low",
+            "high",
+            "chance low",
+            "chance high",
+            title,
+            "correlation over all pairs of tokens",
+        )
 
 # %% ../nbs/api/30_similarity.ipynb #6265e241
 def _with_error(pair, centered, uncertainty, device):
     "The four numbers of one kind: correlation, standard error, interval, null spread"
     sums = _measure(pair, centered, device, uncertainty)
-    if not uncertainty: return sums.pearson, None, None, None
+    if not uncertainty:
+        return sums.pearson, None, None, None
     r, se = sums.pearson, _jackknife(sums)
-    return r, se, (r - 1.96*se, r + 1.96*se), _mantel_std(sums)
+    return r, se, (r - 1.96 * se, r + 1.96 * se), _mantel_std(sums)
 
 # %% ../nbs/api/30_similarity.ipynb #4970f906
 def global_similarity(
-    pair:SpacePair, # two spaces with the same tokens
+    pair: SpacePair,  # two spaces with the same tokens
     *,
-    uncertainty:bool=True, # with standard errors and nulls (a second pass); else the two correlations alone
-    device=None, # where the products are computed
-) -> GlobalSimilarity: # raw and centered correlation
+    uncertainty: bool = True,  # with standard errors and nulls (a second pass); else the two correlations alone
+    device=None,  # where the products are computed
+) -> GlobalSimilarity:  # raw and centered correlation
     "How alike the two spaces of `pair` are over every pair of tokens (arXiv 2503.21073, section on global geometry)"
     raw, centered = (_with_error(pair, c, uncertainty, device) for c in (False, True))
     n = len(pair)
-    return GlobalSimilarity(*pair.names, *raw, *centered, n, n*(n-1)//2)
+    return GlobalSimilarity(*pair.names, *raw, *centered, n, n * (n - 1) // 2)
 
 # %% ../nbs/api/30_similarity.ipynb #d5c2df14
 def token_similarity(
-    pair:SpacePair, # two spaces with the same tokens
+    pair: SpacePair,  # two spaces with the same tokens
     *,
-    centered:bool=False, # subtract each matrix's column mean first
-    device=None, # where the products are computed
-) -> np.ndarray: # each token's correlation (n,), in the pair's order
+    centered: bool = False,  # subtract each matrix's column mean first
+    device=None,  # where the products are computed
+) -> np.ndarray:  # each token's correlation (n,), in the pair's order
     "For each token of `pair`, the correlation of its cosines with all others in the two spaces"
     a, b, aa, bb, ab = _measure(pair, centered, device, per_token=True).tokens
     m = len(pair) - 1
     with np.errstate(invalid="ignore"):
-        own = (ab - a*b/m) / np.sqrt(np.maximum(aa - a*a/m, 0)*np.maximum(bb - b*b/m, 0))
+        own = (ab - a * b / m) / np.sqrt(
+            np.maximum(aa - a * a / m, 0) * np.maximum(bb - b * b / m, 0)
+        )
     return own.round(12).clip(-1, 1)  # 1 is 1, whatever the last digits say
 
 # %% ../nbs/api/30_similarity.ipynb #05ecf0f7
 @dataclass(frozen=True, repr=False)
 class SimilarityMatrix(Result):
     "Global similarity between every two of several spaces, over the tokens common to all"
-    names: tuple # of the m spaces
-    pearson: np.ndarray # raw correlation (m, m), 1 on the diagonal
-    pearson_centered: np.ndarray # centered correlation (m, m)
-    n_tokens: int # tokens common to all
-    results: tuple # the GlobalSimilarity of each two, in the order of itertools.combinations
 
-    def numbers(self): return {"names": self.names, "n_tokens": self.n_tokens}
+    names: tuple  # of the m spaces
+    pearson: np.ndarray  # raw correlation (m, m), 1 on the diagonal
+    pearson_centered: np.ndarray  # centered correlation (m, m)
+    n_tokens: int  # tokens common to all
+    results: tuple  # the GlobalSimilarity of each two, in the order of itertools.combinations
 
-    def to_frame(self) -> pd.DataFrame: # a row for each two spaces
+    def numbers(self):
+        return {"names": self.names, "n_tokens": self.n_tokens}
+
+    def to_frame(self) -> pd.DataFrame:  # a row for each two spaces
         "A row for each two spaces"
         return pd.concat([r.to_frame() for r in self.results], ignore_index=True)
 
-    def chart(self): # -> altair chart
+    def chart(self):  # -> altair chart
         "The raw and the centered correlations of every two, as two tables of colors"
-        table = lambda kind, values: pd.DataFrame([(a, b, v, kind) for a, row in zip(self.names, values) for b, v in zip(self.names, row)], columns=["model", "other", "correlation", "kind"])
+        table = lambda kind, values: pd.DataFrame(
+            [
+                (a, b, v, kind)
+                for a, row in zip(self.names, values)
+                for b, v in zip(self.names, row)
+            ],
+            columns=["model", "other", "correlation", "kind"],
+        )
         frame = pd.concat([table("raw", self.pearson), table("centered", self.pearson_centered)])
-        return matrix_chart(frame, "model", "other", "correlation", f"Angles between {self.n_tokens:,} tokens in every two models", "correlation", "kind", domain=(min(0, frame.correlation.min()), 1))
+        return matrix_chart(
+            frame,
+            "model",
+            "other",
+            "correlation",
+            f"Angles between {self.n_tokens:,} tokens in every two models",
+            "correlation",
+            "kind",
+            domain=(min(0, frame.correlation.min()), 1),
+        )
 
 # %% ../nbs/api/30_similarity.ipynb #2805edb8
 def common_tokens(
-    spaces, # EmbeddingSpace, two or more
-) -> list: # the same spaces cut to the tokens that all have, in the order of the first
+    spaces,  # EmbeddingSpace, two or more
+) -> list:  # the same spaces cut to the tokens that all have, in the order of the first
     "The `spaces` cut to their common tokens"
     common = set.intersection(*(set(s.tokens) for s in spaces))
-    if len(common) < 4: raise ValueError(f"{', '.join(s.name or 'unnamed' for s in spaces)} have {len(common)} tokens in common; at least 4 are needed.")
+    if len(common) < 4:
+        raise ValueError(
+            f"{', '.join(s.name or 'unnamed' for s in spaces)} have {len(common)} tokens in common; at least 4 are needed."
+        )
     order = [t for t in spaces[0].tokens if t in common]
     return [s.subset(order) for s in spaces]
 
 # %% ../nbs/api/30_similarity.ipynb #479c2232
 def similarity_matrix(
-    spaces, # EmbeddingSpace, two or more
+    spaces,  # EmbeddingSpace, two or more
     *,
-    uncertainty:bool=True, # with standard errors and nulls
-    device=None, # where the products are computed
-    progress:bool=True, # whether to show a bar
-) -> SimilarityMatrix: # raw and centered correlations of every two
+    uncertainty: bool = True,  # with standard errors and nulls
+    device=None,  # where the products are computed
+    progress: bool = True,  # whether to show a bar
+) -> SimilarityMatrix:  # raw and centered correlations of every two
     "Global similarity between every two of `spaces`, over the tokens common to all"
     spaces = list(spaces)
-    if len(spaces) < 2: raise ValueError(f"A similarity matrix compares two spaces or more; {len(spaces)} came.")
+    if len(spaces) < 2:
+        raise ValueError(f"A similarity matrix compares two spaces or more; {len(spaces)} came.")
     spaces = common_tokens(spaces)
     raw, centered, results = np.eye(len(spaces)), np.eye(len(spaces)), []
     pairs = list(combinations(range(len(spaces)), 2))
     for i, j in tqdm(pairs, desc="global similarity", leave=False, disable=not progress):
-        results.append(r := global_similarity(SpacePair(spaces[i], spaces[j]), uncertainty=uncertainty, device=device))
+        results.append(
+            r := global_similarity(
+                SpacePair(spaces[i], spaces[j]), uncertainty=uncertainty, device=device
+            )
+        )
         raw[i, j] = raw[j, i] = r.pearson
         centered[i, j] = centered[j, i] = r.pearson_centered
-    return SimilarityMatrix(tuple(s.name for s in spaces), raw, centered, len(spaces[0]), tuple(results))
+    return SimilarityMatrix(
+        tuple(s.name for s in spaces), raw, centered, len(spaces[0]), tuple(results)
+    )
 
 # %% ../nbs/api/30_similarity.ipynb #74a72080
 def _unbiased_hsic(cross, x, y, n):
     "Unbiased HSIC of kernels XX' and YY' from X'Y and, per side, (row sums, diagonal) of the kernel"
     (kx, dx), (ky, dy) = x, y
     trace = float(cross.square().sum()) - float(dx @ dy)
-    ones = float((kx - dx).sum()) * float((ky - dy).sum()) / ((n-1)*(n-2))
-    return (trace + ones - 2/(n-2)*float((kx - dx) @ (ky - dy))) / (n*(n-3))
+    ones = float((kx - dx).sum()) * float((ky - dy).sum()) / ((n - 1) * (n - 2))
+    return (trace + ones - 2 / (n - 2) * float((kx - dx) @ (ky - dy))) / (n * (n - 3))
 
 # %% ../nbs/api/30_similarity.ipynb #3fd2d330
 def linear_cka(
-    pair:SpacePair, # two spaces with the same tokens
+    pair: SpacePair,  # two spaces with the same tokens
     *,
-    debiased:bool=False, # with the unbiased estimator of HSIC
-) -> float: # 1 for the same geometry up to rotation and one scale; about 0 for unrelated matrices if debiased
+    debiased: bool = False,  # with the unbiased estimator of HSIC
+) -> float:  # 1 for the same geometry up to rotation and one scale; about 0 for unrelated matrices if debiased
     "Linear centered kernel alignment of the two matrices of `pair` (Kornblith et al. 2019, section 3)"
     n, sides = len(pair), (pair.source.matrix, pair.target.matrix)
-    if n < 4: raise ValueError(f"CKA needs at least 4 common tokens; this pair has {n}.")
+    if n < 4:
+        raise ValueError(f"CKA needs at least 4 common tokens; this pair has {n}.")
     means = [_column_mean(m) for m in sides]
-    center = [lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean) for mean in means]
+    center = [
+        lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean)
+        for mean in means
+    ]
     m = second_moments(*sides, center)
     for side, mean, square, rows in zip(("source", "target"), means, (m.source, m.target), sides):
-        if (square.diagonal().numpy() <= n*(np.finfo(rows.dtype).eps*mean)**2).all():
-            raise ValueError(f"All rows of the {side} are the same, to their rounding: nothing can be aligned with them.")
-    if not debiased: return float(m.cross.square().sum() / (m.source.norm()*m.target.norm()))
+        if (square.diagonal().numpy() <= n * (np.finfo(rows.dtype).eps * mean) ** 2).all():
+            raise ValueError(
+                f"All rows of the {side} are the same, to their rounding: nothing can be aligned with them."
+            )
+    if not debiased:
+        return float(m.cross.square().sum() / (m.source.norm() * m.target.norm()))
     zeros = torch.zeros(n, dtype=torch.float64)  # kernels of centered rows have row sums of zero
     x, y = (zeros, m.source_squares), (zeros, m.target_squares)
     hsic = _unbiased_hsic(m.cross, x, y, n)
-    return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n))**.5
+    return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n)) ** 0.5
 
 # %% ../nbs/api/30_similarity.ipynb #0c403da1
 @dataclass(frozen=True, repr=False)
 class NeighborOverlap(Result):
     "Share of common nearest neighbors, per token and on average"
-    mean: float # mean share, in [0, 1]
-    stderr: float # standard error of the mean over tokens
-    null_mean: float # what random neighbors give
-    k: int # neighbors of each token
-    tokens: tuple # keys
-    values: np.ndarray # each token's share (n,)
 
-    def chart(self): # -> altair chart
+    mean: float  # mean share, in [0, 1]
+    stderr: float  # standard error of the mean over tokens
+    null_mean: float  # what random neighbors give
+    k: int  # neighbors of each token
+    tokens: tuple  # keys
+    values: np.ndarray  # each token's share (n,)
+
+    def chart(self):  # -> altair chart
         "The distribution of the tokens' shares, with those at both ends by name"
         title = f"Nearest {self.k} neighbors: {self.mean:.0%} in common on average, {self.null_mean:.1%} by chance"
-        return distribution_chart(self.values, [token_label(t) for t in self.tokens], f"share of the {self.k} neighbors in common", title)
+        return distribution_chart(
+            self.values,
+            [token_label(t) for t in self.tokens],
+            f"share of the {self.k} neighbors in common",
+            title,
+        )
 
 # %% ../nbs/api/30_similarity.ipynb #fe4bbfd5
 def neighbor_overlap(
-    pair:SpacePair, # two spaces with the same tokens
-    k:int=10, # neighbors of each token
+    pair: SpacePair,  # two spaces with the same tokens
+    k: int = 10,  # neighbors of each token
     *,
-    metric:str="cosine", # "cosine" or "euclidean"
-    batch_size:int|None=None, # tokens at a time in the search; chosen for the workers where None
-    device=None, # where the products are computed
-    progress:bool=True, # whether to show a bar
-) -> NeighborOverlap: # shares in [0, 1]
+    metric: str = "cosine",  # "cosine" or "euclidean"
+    batch_size: int
+    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    device=None,  # where the products are computed
+    progress: bool = True,  # whether to show a bar
+) -> NeighborOverlap:  # shares in [0, 1]
     "Mutual `k`-nearest-neighbor overlap of the two spaces of `pair` (arXiv 2405.07987)"
-    find = partial(nearest_neighbors, k=k, metric=metric, batch_size=batch_size, device=device, progress=progress)
+    find = partial(
+        nearest_neighbors,
+        k=k,
+        metric=metric,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )
     found = [find(s.matrix, exact_order=False)[1] for s in (pair.source, pair.target)]
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
-    return NeighborOverlap(values.mean(), values.std(ddof=1)/len(values)**.5, k/(len(values)-1), k, pair.tokens, values)
+    return NeighborOverlap(
+        values.mean(),
+        values.std(ddof=1) / len(values) ** 0.5,
+        k / (len(values) - 1),
+        k,
+        pair.tokens,
+        values,
+    )
 
 # %% ../nbs/api/30_similarity.ipynb #efa025ef
 @dataclass(frozen=True, repr=False)
 class CosineSample(Result):
     "The tables of cosines of some tokens in both spaces"
-    names: tuple # of the two spaces
-    tokens: tuple # keys of the m tokens
-    source: np.ndarray # cosines in the first space (m, m)
-    target: np.ndarray # cosines in the second space (m, m)
 
-    def to_frame(self) -> pd.DataFrame: # a row for each two tokens
+    names: tuple  # of the two spaces
+    tokens: tuple  # keys of the m tokens
+    source: np.ndarray  # cosines in the first space (m, m)
+    target: np.ndarray  # cosines in the second space (m, m)
+
+    def to_frame(self) -> pd.DataFrame:  # a row for each two tokens
         "A row for each pair i < j of the tokens"
         i, j = np.triu_indices(len(self.tokens), 1)
-        return pd.DataFrame({"first": [self.tokens[k] for k in i], "second": [self.tokens[k] for k in j],
-                             "source": self.source[i, j], "target": self.target[i, j]})
+        return pd.DataFrame(
+            {
+                "first": [self.tokens[k] for k in i],
+                "second": [self.tokens[k] for k in j],
+                "source": self.source[i, j],
+                "target": self.target[i, j],
+            }
+        )
 
-    def chart(self): # -> altair chart
+    def chart(self):  # -> altair chart
         "How often each two cosines occur together"
         i = np.triu_indices(len(self.tokens), 1)
         title = f"Cosines among {len(self.tokens):,} tokens, one model against the other"
-        return density_chart(self.source[i], self.target[i], f"cosine in {self.names[0]}", f"cosine in {self.names[1]}", title)
+        return density_chart(
+            self.source[i],
+            self.target[i],
+            f"cosine in {self.names[0]}",
+            f"cosine in {self.names[1]}",
+            title,
+        )
 
 # %% ../nbs/api/30_similarity.ipynb #811abebb
 def sample_cosines(
-    pair:SpacePair, # two spaces with the same tokens
-    tokens=None, # which (keys, texts or row numbers); a random sample of `n` where None
-    n=300, # size of that sample; the tables are n x n
-    centered=False, # subtract each matrix's column mean, over all the pair's tokens, first
-    random_state=0, # seed of the sample
-) -> CosineSample: # two tables
+    pair: SpacePair,  # two spaces with the same tokens
+    tokens=None,  # which (keys, texts or row numbers); a random sample of `n` where None
+    n=300,  # size of that sample; the tables are n x n
+    centered=False,  # subtract each matrix's column mean, over all the pair's tokens, first
+    random_state=0,  # seed of the sample
+) -> CosineSample:  # two tables
     "The cosines among some tokens of `pair` in both spaces, for heat maps and densities"
-    if tokens is None: tokens = np.sort(np.random.default_rng(random_state).choice(len(pair), min(n, len(pair)), replace=False))
+    if tokens is None:
+        tokens = np.sort(
+            np.random.default_rng(random_state).choice(len(pair), min(n, len(pair)), replace=False)
+        )
     rows = pair.rows(tokens)
     means = [_column_mean(s.matrix) if centered else None for s in (pair.source, pair.target)]
-    units = [unit_rows(s.matrix[rows], mean).numpy() for s, mean in zip((pair.source, pair.target), means)]
+    units = [
+        unit_rows(s.matrix[rows], mean).numpy()
+        for s, mean in zip((pair.source, pair.target), means)
+    ]
     return CosineSample(pair.names, tuple(pair.tokens[r] for r in rows), *(u @ u.T for u in units))

@@ -15,11 +15,13 @@ import numpy as np
 
 # %% ../nbs/api/00_spaces.ipynb #98cc3881
 def token_label(
-    token: bytes, # the token's key
-) -> str: # the same in visible characters, on one line
+    token: bytes,  # the token's key
+) -> str:  # the same in visible characters, on one line
     "`token` as a person can read it: spaces and bytes that are no character are made visible"
     text = token.decode("utf-8", errors="backslashreplace")
-    shown = "".join(c if c == " " or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = "".join(
+        c if c == " " or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
     return shown.replace(" ", "␣")
 
 # %% ../nbs/api/00_spaces.ipynb #306db78a
@@ -33,33 +35,48 @@ def _find(tokens, where, n):
     keys = [t.encode() if isinstance(t, str) else t for t in _flat(tokens)]
     rows = [where.get(k) if isinstance(k, bytes) else index(k) for k in keys]
     if missing := [k for k, r in zip(keys, rows) if r is None]:
-        tip = " Most words are known with a space before them: ' king'." if any(b" " + k in where for k in missing) else ""
-        raise ValueError(f"Not among the {n:,} tokens: {', '.join(repr(token_label(k)) for k in missing[:5])}"
-                         f"{f' and {len(missing)-5} more' if len(missing) > 5 else ''}.{tip}")
-    if any(not 0 <= r < n for r in rows): raise ValueError(f"Row numbers go from 0 to {n-1}; {[r for r in rows if not 0 <= r < n][0]} came.")
+        tip = (
+            " Most words are known with a space before them: ' king'."
+            if any(b" " + k in where for k in missing)
+            else ""
+        )
+        raise ValueError(
+            f"Not among the {n:,} tokens: {', '.join(repr(token_label(k)) for k in missing[:5])}"
+            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}.{tip}"
+        )
+    if any(not 0 <= r < n for r in rows):
+        raise ValueError(
+            f"Row numbers go from 0 to {n - 1}; {[r for r in rows if not 0 <= r < n][0]} came."
+        )
     return np.array(rows, dtype=np.intp)
 
 # %% ../nbs/api/00_spaces.ipynb #b9df4f31
 def chosen_rows(
-    space, # EmbeddingSpace or SpacePair
-    tokens=None, # keys, texts or row numbers, one key or many; all where None
-) -> np.ndarray: # row numbers (m,)
+    space,  # EmbeddingSpace or SpacePair
+    tokens=None,  # keys, texts or row numbers, one key or many; all where None
+) -> np.ndarray:  # row numbers (m,)
     "The rows that an analysis is asked for by its `tokens`; a bare number is refused, since it may mean a row or a sample"
-    if tokens is None: return np.arange(len(space))
+    if tokens is None:
+        return np.arange(len(space))
     if isinstance(tokens, (int, np.integer)):
-        raise ValueError(f"tokens={tokens} may mean one row or a sample. Give [{tokens}] for that row; for a sample its rows: "
-                         f"np.random.default_rng(0).choice({len(space)}, {tokens}, replace=False).")
+        raise ValueError(
+            f"tokens={tokens} may mean one row or a sample. Give [{tokens}] for that row; for a sample its rows: "
+            f"np.random.default_rng(0).choice({len(space)}, {tokens}, replace=False)."
+        )
     return space.rows(tokens)
 
 # %% ../nbs/api/00_spaces.ipynb #ffa5dd9d
 class _Rows:
     "What a space and a pair share: looking up rows by token"
-    @cached_property
-    def _where(self): return {t: i for i, t in enumerate(self.tokens)}
 
-    def rows(self,
-        tokens, # keys (bytes), texts (str) or row numbers; one or many, mixed as you like
-    ) -> np.ndarray: # row numbers (m,)
+    @cached_property
+    def _where(self):
+        return {t: i for i, t in enumerate(self.tokens)}
+
+    def rows(
+        self,
+        tokens,  # keys (bytes), texts (str) or row numbers; one or many, mixed as you like
+    ) -> np.ndarray:  # row numbers (m,)
         "The row numbers of `tokens`; those not there are named in the error"
         return _find(tokens, self._where, len(self))
 
@@ -77,75 +94,116 @@ def _as_matrix(matrix):
         matrix = (matrix.float() if str(matrix.dtype) == "torch.bfloat16" else matrix).numpy()
     matrix = matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix)
     if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(f"A space needs a matrix of shape (tokens, dimensions); this one has shape {matrix.shape}.")
+        raise ValueError(
+            f"A space needs a matrix of shape (tokens, dimensions); this one has shape {matrix.shape}."
+        )
     if matrix.dtype.kind != "f":
-        raise TypeError(f"A space needs a matrix of floats; this one holds {matrix.dtype}. Convert it, e.g. with .astype('float32').")
+        raise TypeError(
+            f"A space needs a matrix of floats; this one holds {matrix.dtype}. Convert it, e.g. with .astype('float32')."
+        )
     return matrix
 
 # %% ../nbs/api/00_spaces.ipynb #48588283
 def _check_names(tokens, n):
     "Refuse `tokens` that are not `n` different byte strings"
     if len(tokens) != n:
-        raise ValueError(f"A space needs one token for each row: the matrix has {n} rows, and {len(tokens)} tokens came.")
+        raise ValueError(
+            f"A space needs one token for each row: the matrix has {n} rows, and {len(tokens)} tokens came."
+        )
     if odd := [t for t in tokens if not isinstance(t, bytes)]:
-        raise TypeError(f"Tokens are bytes, e.g. b' king'; {odd[0]!r} is {type(odd[0]).__name__}. "
-                        "Use text.encode(), or load_space, which reads them from a tokenizer.")
+        raise TypeError(
+            f"Tokens are bytes, e.g. b' king'; {odd[0]!r} is {type(odd[0]).__name__}. "
+            "Use text.encode(), or load_space, which reads them from a tokenizer."
+        )
     if len(set(tokens)) < n:
         twice = [t for t, c in Counter(tokens).items() if c > 1]
-        raise ValueError(f"Each token names one row; these name several: {', '.join(map(token_label, twice[:5]))}. Keep one row of each.")
+        raise ValueError(
+            f"Each token names one row; these name several: {', '.join(map(token_label, twice[:5]))}. Keep one row of each."
+        )
 
 # %% ../nbs/api/00_spaces.ipynb #0d0425f9
 def _check_rows(matrix, tokens, block=16384):
     "Refuse rows that are not finite or have no direction, read `block` rows at a time"
     bad, zero, odd = [], [], []
     for start in range(0, len(matrix), block):
-        rows = matrix[start:start+block]
+        rows = matrix[start : start + block]
         bad.extend(start + np.flatnonzero(~np.isfinite(rows).all(1)))
         zero.extend(start + np.flatnonzero(~rows.any(1)))
-        if matrix.itemsize < 8: continue  # single precision holds nothing whose square double does not
+        if matrix.itemsize < 8:
+            continue  # single precision holds nothing whose square double does not
         top = abs(rows).max(1)
         odd.extend(start + np.flatnonzero((top > 1e100) | (top < 1e-100)))
-    if bad: raise ValueError(f"NaN or infinite rows: {_named(tokens, bad)}. Leave them out, or look at how the matrix was read.")
-    if zero: raise ValueError(f"Rows of zeros, which have no direction: {_named(tokens, zero)}. Leave them out: load_space does.")
+    if bad:
+        raise ValueError(
+            f"NaN or infinite rows: {_named(tokens, bad)}. Leave them out, or look at how the matrix was read."
+        )
+    if zero:
+        raise ValueError(
+            f"Rows of zeros, which have no direction: {_named(tokens, zero)}. Leave them out: load_space does."
+        )
     if odd:
-        raise ValueError(f"Rows of numbers above 1e100 or below 1e-100, whose squares cannot be added up: {_named(tokens, odd)}. "
-                         "Divide the matrix by its largest number.")
+        raise ValueError(
+            f"Rows of numbers above 1e100 or below 1e-100, whose squares cannot be added up: {_named(tokens, odd)}. "
+            "Divide the matrix by its largest number."
+        )
 
 # %% ../nbs/api/00_spaces.ipynb #9682833c
 @dataclass(frozen=True, eq=False, repr=False)
 class EmbeddingSpace(_Rows):
     "The rows of one embedding matrix with their `tokens`; checked when made, and not changed after"
-    matrix: np.ndarray # the vectors, (n, d), NumPy or torch, any float type; kept as NumPy, not copied where it is
-    tokens: tuple # the bytes of each row's token, n of them, all different
-    name: str = "" # what the model is called in tables and charts
-    role: str = "" # "input" (token embeddings) or "output" (unembeddings)
-    ids: np.ndarray | None = None # each row's number in the model's own vocabulary (n,); the row's place where not given
-    report: dict | None = None # what was left out when the matrix was read, and why
+
+    matrix: (
+        np.ndarray
+    )  # the vectors, (n, d), NumPy or torch, any float type; kept as NumPy, not copied where it is
+    tokens: tuple  # the bytes of each row's token, n of them, all different
+    name: str = ""  # what the model is called in tables and charts
+    role: str = ""  # "input" (token embeddings) or "output" (unembeddings)
+    ids: np.ndarray | None = (
+        None  # each row's number in the model's own vocabulary (n,); the row's place where not given
+    )
+    report: dict | None = None  # what was left out when the matrix was read, and why
 
     def __post_init__(self):
         put = lambda k, v: object.__setattr__(self, k, v)
         put("matrix", _as_matrix(self.matrix))
         put("tokens", tuple(self.tokens))
         if self.role not in ("", "input", "output"):
-            raise ValueError(f"A space's role is 'input' (token embeddings) or 'output' (unembeddings), not {self.role!r}.")
+            raise ValueError(
+                f"A space's role is 'input' (token embeddings) or 'output' (unembeddings), not {self.role!r}."
+            )
         _check_names(self.tokens, len(self.matrix))
         _check_rows(self.matrix, self.tokens)
-        put("ids", np.arange(len(self)) if self.ids is None else np.array([index(i) for i in self.ids]))
-        if len(self.ids) != len(self): raise ValueError(f"A space of {len(self)} rows needs as many ids; {len(self.ids)} came.")
+        put(
+            "ids",
+            np.arange(len(self)) if self.ids is None else np.array([index(i) for i in self.ids]),
+        )
+        if len(self.ids) != len(self):
+            raise ValueError(
+                f"A space of {len(self)} rows needs as many ids; {len(self.ids)} came."
+            )
 
-    def __len__(self): return len(self.matrix)
+    def __len__(self):
+        return len(self.matrix)
 
-    def __getitem__(self, token): return self.matrix[self.rows(token)[0]]
+    def __getitem__(self, token):
+        return self.matrix[self.rows(token)[0]]
 
     @property
-    def dim(self): return self.matrix.shape[1]
+    def dim(self):
+        return self.matrix.shape[1]
 
-    def subset(self,
-        tokens, # keys, texts or row numbers to keep, in the order wanted
-    ): # -> EmbeddingSpace
+    def subset(
+        self,
+        tokens,  # keys, texts or row numbers to keep, in the order wanted
+    ):  # -> EmbeddingSpace
         "The space of these rows alone"
         rows = self.rows(tokens)
-        return replace(self, matrix=self.matrix[rows], tokens=[self.tokens[i] for i in rows], ids=self.ids[rows])
+        return replace(
+            self,
+            matrix=self.matrix[rows],
+            tokens=[self.tokens[i] for i in rows],
+            ids=self.ids[rows],
+        )
 
     def __repr__(self):
         head = " ".join(filter(None, [self.name, self.role and f"({self.role})"]))
@@ -155,32 +213,44 @@ class EmbeddingSpace(_Rows):
 @dataclass(frozen=True, eq=False, repr=False)
 class SpacePair(_Rows):
     "Two spaces with the same tokens in the same order: row i of one is row i of the other"
-    source: EmbeddingSpace # the space that is compared, or mapped from
-    target: EmbeddingSpace # the space it is compared with, or mapped to
-    report: dict | None = None # how the tokens were matched
+
+    source: EmbeddingSpace  # the space that is compared, or mapped from
+    target: EmbeddingSpace  # the space it is compared with, or mapped to
+    report: dict | None = None  # how the tokens were matched
 
     def __post_init__(self):
         for side in (self.source, self.target):
             if not isinstance(side, EmbeddingSpace):
-                raise TypeError(f"A pair is made of two EmbeddingSpace; {type(side).__name__} came. Use match_tokens(load_space(...), load_space(...)).")
+                raise TypeError(
+                    f"A pair is made of two EmbeddingSpace; {type(side).__name__} came. Use match_tokens(load_space(...), load_space(...))."
+                )
         if self.source.tokens != self.target.tokens:
             same = len(set(self.source.tokens) & set(self.target.tokens))
-            raise ValueError(f"The two sides of a pair have the same tokens in the same order; these have {len(self.source)} and "
-                             f"{len(self.target)}, {same} of them common. Use match_tokens(source, target).")
+            raise ValueError(
+                f"The two sides of a pair have the same tokens in the same order; these have {len(self.source)} and "
+                f"{len(self.target)}, {same} of them common. Use match_tokens(source, target)."
+            )
 
     @property
-    def tokens(self): return self.source.tokens
+    def tokens(self):
+        return self.source.tokens
 
     @property
     def names(self):
         a, b = self.source.name or "source", self.target.name or "target"
-        return (a, b) if a != b else (f"{a} ({self.source.role or 'source'})", f"{b} ({self.target.role or 'target'})")
+        return (
+            (a, b)
+            if a != b
+            else (f"{a} ({self.source.role or 'source'})", f"{b} ({self.target.role or 'target'})")
+        )
 
-    def __len__(self): return len(self.source)
+    def __len__(self):
+        return len(self.source)
 
-    def subset(self,
-        tokens, # keys, texts or row numbers to keep, in the order wanted
-    ): # -> SpacePair
+    def subset(
+        self,
+        tokens,  # keys, texts or row numbers to keep, in the order wanted
+    ):  # -> SpacePair
         "The pair of these rows alone"
         rows = self.rows(tokens)
         return replace(self, source=self.source.subset(rows), target=self.target.subset(rows))

@@ -37,59 +37,76 @@ from .results import Result
 @dataclass(frozen=True, eq=False, repr=False)
 class SteeringVector(Result, Mapping):
     "A direction for each of some layers of a model: a mapping from layer to array (width,)"
-    directions: Mapping # layer -> array (width,), kept as float32
-    model: str = "" # name of the model it is for
-    revision: str | None = None # its commit on the hub
-    model_type: str = "" # its family, as `transformers` calls it
-    n_layers: int = 0 # how many layers it has
-    hook: str = "layer" # what is added to: a layer's output, its MLP's ("mlp"), or a part by name
-    position: int | None = None # at which token of the contrasts it was read
-    method: str = "" # how it was found
-    norms: Mapping = field(default_factory=dict) # layer -> median norm of its hidden states
-    modules: str = "" # what the hooked modules are called in the base model, {} for the layer
-    report: Mapping = field(default_factory=dict) # how many contrasts, and what else is known
+
+    directions: Mapping  # layer -> array (width,), kept as float32
+    model: str = ""  # name of the model it is for
+    revision: str | None = None  # its commit on the hub
+    model_type: str = ""  # its family, as `transformers` calls it
+    n_layers: int = 0  # how many layers it has
+    hook: str = "layer"  # what is added to: a layer's output, its MLP's ("mlp"), or a part by name
+    position: int | None = None  # at which token of the contrasts it was read
+    method: str = ""  # how it was found
+    norms: Mapping = field(default_factory=dict)  # layer -> median norm of its hidden states
+    modules: str = ""  # what the hooked modules are called in the base model, {} for the layer
+    report: Mapping = field(default_factory=dict)  # how many contrasts, and what else is known
 
     __array_ufunc__ = None  # so that NumPy's numbers leave arithmetic to us
 
     def __post_init__(self):
         def frozen(array):
-            if isinstance(array, torch.Tensor): array = array.detach().float().cpu().numpy()
+            if isinstance(array, torch.Tensor):
+                array = array.detach().float().cpu().numpy()
             array = np.array(array, dtype=np.float32)
             array.setflags(write=False)
             return array
 
         directions = {int(l): frozen(self.directions[l]) for l in sorted(self.directions)}
-        kept = dict(directions=directions, norms={int(l): float(n) for l, n in self.norms.items()},
-                    report=dict(self.report))
-        for name, value in kept.items(): object.__setattr__(self, name, MappingProxyType(value))
+        kept = dict(
+            directions=directions,
+            norms={int(l): float(n) for l, n in self.norms.items()},
+            report=dict(self.report),
+        )
+        for name, value in kept.items():
+            object.__setattr__(self, name, MappingProxyType(value))
         shapes = sorted({v.shape for v in directions.values()})
         if len(shapes) != 1 or len(shapes[0]) != 1 or not shapes[0][0]:
-            raise ValueError("A steering vector has an array (width,) for each layer, all of one "
-                             f"width; {', '.join(map(str, shapes)) or 'no layer'} came.")
+            raise ValueError(
+                "A steering vector has an array (width,) for each layer, all of one "
+                f"width; {', '.join(map(str, shapes)) or 'no layer'} came."
+            )
         if bad := [l for l, v in directions.items() if not np.isfinite(v).all()]:
             raise ValueError(f"The direction of layer {bad[0]} holds NaN or infinities.")
 
-    def __getitem__(self, layer): return self.directions[layer]
-    def __iter__(self): return iter(self.directions)
-    def __len__(self): return len(self.directions)
+    def __getitem__(self, layer):
+        return self.directions[layer]
+
+    def __iter__(self):
+        return iter(self.directions)
+
+    def __len__(self):
+        return len(self.directions)
 
     @property
-    def layers(self) -> tuple: return tuple(self)
+    def layers(self) -> tuple:
+        return tuple(self)
 
     @property
-    def dim(self) -> int: return len(next(iter(self.values())))
+    def dim(self) -> int:
+        return len(next(iter(self.values())))
 
-    def about(self) -> dict: # name of a field -> value
+    def about(self) -> dict:  # name of a field -> value
         "All that is known beside the directions"
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "directions"}
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in kept.items()}
 
     def __eq__(self, other):
-        if not isinstance(other, SteeringVector): return NotImplemented
+        if not isinstance(other, SteeringVector):
+            return NotImplemented
         same = self.about() == other.about() and self.layers == other.layers
         return same and all(np.array_equal(self[l], other[l]) for l in self)
 
-    def __reduce__(self): return _made, (dict(self.directions), self.about())
+    def __reduce__(self):
+        return _made, (dict(self.directions), self.about())
 
     def __mul__(self, number):
         return self.scaled(number) if isinstance(number, Real) else NotImplemented
@@ -97,9 +114,10 @@ class SteeringVector(Result, Mapping):
     __rmul__ = __mul__
 
     def __truediv__(self, number):
-        return self.scaled(1/number) if isinstance(number, Real) else NotImplemented
+        return self.scaled(1 / number) if isinstance(number, Real) else NotImplemented
 
-    def __neg__(self): return self.scaled(-1)
+    def __neg__(self):
+        return self.scaled(-1)
 
     def __add__(self, other):
         return self.plus(other, "+") if isinstance(other, SteeringVector) else NotImplemented
@@ -108,90 +126,114 @@ class SteeringVector(Result, Mapping):
         return self.plus(-other, "-") if isinstance(other, SteeringVector) else NotImplemented
 
 
-def _made(directions, about): return SteeringVector(directions, **about)
+def _made(directions, about):
+    return SteeringVector(directions, **about)
 
 # %% ../nbs/api/34_steering.ipynb #fa3876ce
 @patch
-def subset(self: SteeringVector,
-    layers: Any, # a layer, or several
+def subset(
+    self: SteeringVector,
+    layers: Any,  # a layer, or several
 ) -> SteeringVector:
     "The vector at these layers alone; ValueError for a layer that it has not"
     wanted = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
     if odd := [l for l in wanted if l not in self]:
         raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, self))}.")
-    return replace(self, directions={l: self[l] for l in wanted},
-                   norms={l: n for l, n in self.norms.items() if l in wanted})
+    return replace(
+        self,
+        directions={l: self[l] for l in wanted},
+        norms={l: n for l, n in self.norms.items() if l in wanted},
+    )
 
 
 @patch
-def scaled(self: SteeringVector,
-    factors: Any, # a number, or layer -> number; layers that are not named stay as they are
+def scaled(
+    self: SteeringVector,
+    factors: Any,  # a number, or layer -> number; layers that are not named stay as they are
 ) -> SteeringVector:
     "The vector with the direction of each layer multiplied by its factor; ValueError as in subset"
     by = factors if isinstance(factors, Mapping) else dict.fromkeys(self, factors)
     self.subset([*by] or self.layers)
-    return replace(self, directions={l: v*np.float32(by.get(l, 1)) for l, v in self.items()})
+    return replace(self, directions={l: v * np.float32(by.get(l, 1)) for l, v in self.items()})
 
 
 @patch
-def plus(self: SteeringVector,
-    other: SteeringVector, # for the same kind of model
-    sign: str = "+", # how it is noted
+def plus(
+    self: SteeringVector,
+    other: SteeringVector,  # for the same kind of model
+    sign: str = "+",  # how it is noted
 ) -> SteeringVector:
     "The sum of two vectors; ValueError if they are for different kinds of models"
     for what in ("dim", "model_type", "n_layers", "hook"):
         mine, theirs = getattr(self, what), getattr(other, what)
         if mine != theirs:
-            raise ValueError("Vectors are added that are for the same kind of model and part; "
-                             f"{what} is {mine!r} in one and {theirs!r} in the other. Emb2Emb "
-                             "moves a vector to another model.")
+            raise ValueError(
+                "Vectors are added that are for the same kind of model and part; "
+                f"{what} is {mine!r} in one and {theirs!r} in the other. Emb2Emb "
+                "moves a vector to another model."
+            )
     zero = np.zeros(self.dim, dtype=np.float32)
     directions = {l: self.get(l, zero) + other.get(l, zero) for l in {*self, *other}}
-    return replace(self, directions=directions, norms={**other.norms, **self.norms},
-                   method=f"{self.method} {sign} {other.method}",
-                   position=self.position if self.position == other.position else None)
+    return replace(
+        self,
+        directions=directions,
+        norms={**other.norms, **self.norms},
+        method=f"{self.method} {sign} {other.method}",
+        position=self.position if self.position == other.position else None,
+    )
 
 # %% ../nbs/api/34_steering.ipynb #b0e7799e
 @patch
-def numbers(self: SteeringVector) -> dict: # name -> value
+def numbers(self: SteeringVector) -> dict:  # name -> value
     "What a reader wants to see of it"
     layers = ", ".join(map(str, self))
     first, last = self.layers[0], self.layers[-1]
-    if len(self) > 2 and self.layers == tuple(range(first, last + 1)): layers = f"{first} to {last}"
-    return dict(model=self.model, layers=f"{layers} of {self.n_layers}", dim=self.dim,
-                hook=self.hook, method=self.method)
+    if len(self) > 2 and self.layers == tuple(range(first, last + 1)):
+        layers = f"{first} to {last}"
+    return dict(
+        model=self.model,
+        layers=f"{layers} of {self.n_layers}",
+        dim=self.dim,
+        hook=self.hook,
+        method=self.method,
+    )
 
 
 @patch
-def to_frame(self: SteeringVector) -> pd.DataFrame: # layer, norm, residual, ratio
+def to_frame(self: SteeringVector) -> pd.DataFrame:  # layer, norm, residual, ratio
     "A row for each layer: length of the direction, median length of the hidden states, their ratio"
     norm = [float(np.linalg.norm(v)) for v in self.values()]
     residual = [self.norms.get(l, np.nan) for l in self]
     frame = pd.DataFrame({"layer": self.layers, "norm": norm, "residual": residual})
-    return frame.assign(ratio=frame["norm"]/frame["residual"])
+    return frame.assign(ratio=frame["norm"] / frame["residual"])
 
 # %% ../nbs/api/34_steering.ipynb #c46f546c
 _CAA = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+
 
 def _two_texts(contrast, i):
     "The positive and the negative text of the contrast number `i`"
     if isinstance(contrast, Mapping):
         if missing := [k for k in _CAA if k not in contrast]:
-            raise ValueError(f"Contrast {i} has no {missing[0]!r}. A two-choice item has "
-                             f"{', '.join(_CAA)}.")
+            raise ValueError(
+                f"Contrast {i} has no {missing[0]!r}. A two-choice item has {', '.join(_CAA)}."
+            )
         question = contrast["question"].rstrip()
         begin = question + (" " if question.endswith("Answer:") else "\n\nAnswer: ")
         return [begin + contrast[k].strip() for k in _CAA[1:]]
     two = list(contrast) if isinstance(contrast, (list, tuple)) else []
     if len(two) != 2 or not all(isinstance(t, str) or is_chat(t) for t in two):
-        raise ValueError(f"Contrast {i} should be a pair (positive, negative) of strings or of "
-                         f"chats, or a two-choice item; {str(contrast)[:60]!r} came.")
+        raise ValueError(
+            f"Contrast {i} should be a pair (positive, negative) of strings or of "
+            f"chats, or a two-choice item; {str(contrast)[:60]!r} came."
+        )
     return two
 
 # %% ../nbs/api/34_steering.ipynb #30b6f5ce
 def _contrast_ids(model, contrasts, position):
     "Token ids of the positive and the negative text of each contrast in turn, and where to read"
-    if not contrasts: raise ValueError("No contrasts came; pairs (positive, negative) were wanted.")
+    if not contrasts:
+        raise ValueError("No contrasts came; pairs (positive, negative) were wanted.")
     choices = [isinstance(c, Mapping) for c in contrasts]
     at = position if position is not None else -2 if choices[0] else -1
     rows = []
@@ -201,13 +243,17 @@ def _contrast_ids(model, contrasts, position):
         letter = re.search(r"\(([A-Z])\)$", texts[0]) if choices[i] and position is None else None
         token = model.tokenizer.decode(positive[-2:-1]) if letter else ""
         if letter and token.strip() != letter[1]:
-            raise ValueError(f"The last token but one of contrast {i} should be the letter "
-                             f"{letter[1]!r}; with this tokenizer it is {token!r}. Say where to "
-                             "read: position=.")
-        ends = [places(at, len(r), 2*i + k)[0] + 1 for k, r in enumerate(two)]
-        if positive[:ends[0]] == negative[:ends[1]]:
-            raise ValueError(f"The two texts of contrast {i} are the same up to position {at}: "
-                             "there is no difference to read.")
+            raise ValueError(
+                f"The last token but one of contrast {i} should be the letter "
+                f"{letter[1]!r}; with this tokenizer it is {token!r}. Say where to "
+                "read: position=."
+            )
+        ends = [places(at, len(r), 2 * i + k)[0] + 1 for k, r in enumerate(two)]
+        if positive[: ends[0]] == negative[: ends[1]]:
+            raise ValueError(
+                f"The two texts of contrast {i} are the same up to position {at}: "
+                "there is no difference to read."
+            )
         rows += two
     return rows, at
 
@@ -221,25 +267,32 @@ def _about(model: LanguageModel, hook: str) -> dict:
     list_name, name = names.get(model.layers), names.get(module)
     known = name is not None and list_name is not None
     modules = f"{list_name}.{{}}{name.removeprefix(f'{list_name}.0')}" if known else ""
-    return dict(model=model.name, revision=getattr(config, "_commit_hash", None),
-                n_layers=model.n_layers, model_type=getattr(model.config, "model_type", ""),
-                hook=hook, modules=modules)
+    return dict(
+        model=model.name,
+        revision=getattr(config, "_commit_hash", None),
+        n_layers=model.n_layers,
+        model_type=getattr(model.config, "model_type", ""),
+        hook=hook,
+        modules=modules,
+    )
 
 # %% ../nbs/api/34_steering.ipynb #b00faf2f
 def extract_steering_vector(
-    model: Any, # what LanguageModel takes
-    contrasts: Any, # pairs (positive, negative), two-choice items, or a Behavior
-    layers: Any = None, # a layer, or several, counted from 0; all where None
-    position: int | None = None, # which token; the last where None, the letter of two-choice items
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    texts: Sequence | None = None, # what norms are measured on; `NEUTRAL_TEXTS` where None
-    progress: bool = True, # whether to show a bar
+    model: Any,  # what LanguageModel takes
+    contrasts: Any,  # pairs (positive, negative), two-choice items, or a Behavior
+    layers: Any = None,  # a layer, or several, counted from 0; all where None
+    position: int | None = None,  # which token; the last where None, the letter of two-choice items
+    hook: str = "layer",  # a layer's output, its MLP's ("mlp"), or that of another part by name
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    texts: Sequence | None = None,  # what norms are measured on; `NEUTRAL_TEXTS` where None
+    progress: bool = True,  # whether to show a bar
 ) -> SteeringVector:
     "The mean difference of hidden states, positive less negative; an error where there is none"
     if isinstance(contrasts, str):
-        raise TypeError("contrasts is a list of pairs (positive, negative); one string came. Those "
-                        f"of a behavior are load_behavior({contrasts[:40]!r}).contrasts.")
+        raise TypeError(
+            "contrasts is a list of pairs (positive, negative); one string came. Those "
+            f"of a behavior are load_behavior({contrasts[:40]!r}).contrasts."
+        )
     if hasattr(contrasts, "contrasts"):  # a Behavior
         position = contrasts.position if position is None else position
         contrasts = contrasts.contrasts
@@ -250,19 +303,26 @@ def extract_steering_vector(
     in_rows = rows_of_pairs(model.model, pairs, modules)
     found = mean_difference(model.model, in_rows, modules, batch_size, progress)
     norms = model.residual_norms(texts, list(found), batch_size=batch_size)
-    return SteeringVector(found, **_about(model, hook), position=position, norms=norms,
-                          method="mean difference", report={"contrasts": len(rows)//2})
+    return SteeringVector(
+        found,
+        **_about(model, hook),
+        position=position,
+        norms=norms,
+        method="mean difference",
+        report={"contrasts": len(rows) // 2},
+    )
 
 # %% ../nbs/api/34_steering.ipynb #3f0aeac7
 @patch
 @classmethod
-def from_direction(cls: SteeringVector,
-    array: Any, # (width,): a probe, a value vector, a difference of embeddings
-    layer: int, # where it is added, counted from 0
-    model: Any, # what LanguageModel takes
-    hook: str = "layer", # a layer's output, its MLP's ("mlp"), or that of another part by name
-    method: str = "direction", # how it was found
-    texts: Sequence | None = None, # as in `extract_steering_vector`; no norms where ()
+def from_direction(
+    cls: SteeringVector,
+    array: Any,  # (width,): a probe, a value vector, a difference of embeddings
+    layer: int,  # where it is added, counted from 0
+    model: Any,  # what LanguageModel takes
+    hook: str = "layer",  # a layer's output, its MLP's ("mlp"), or that of another part by name
+    method: str = "direction",  # how it was found
+    texts: Sequence | None = None,  # as in `extract_steering_vector`; no norms where ()
 ) -> SteeringVector:
     "The vector that adds `array` at `layer` of `model`; ValueError if it has another width"
     model = LanguageModel.of(model)
@@ -270,70 +330,91 @@ def from_direction(cls: SteeringVector,
     found = cls({layer: array}, **_about(model, hook), method=method)
     width = getattr(model.config, "hidden_size", None)
     if width not in (None, found.dim):
-        raise ValueError(f"The direction has the width {found.dim}, not {width} as the hidden "
-                         f"states of {model.name} have.")
-    if texts is not None and not len(texts): return found
+        raise ValueError(
+            f"The direction has the width {found.dim}, not {width} as the hidden "
+            f"states of {model.name} have."
+        )
+    if texts is not None and not len(texts):
+        return found
     return replace(found, norms=model.residual_norms(texts, [layer]))
 
 # %% ../nbs/api/34_steering.ipynb #61628a99
 @patch
-def check(self: SteeringVector,
-    model: Any, # what LanguageModel takes
+def check(
+    self: SteeringVector,
+    model: Any,  # what LanguageModel takes
 ):
     "ValueError that says what to do if `model` is not of the kind that the vector is for"
     model = LanguageModel.of(model)
     config = model.config
-    both = {"family": (self.model_type, getattr(config, "model_type", "")),
-            "width": (self.dim, getattr(config, "hidden_size", None)),
-            "number of layers": (self.n_layers, model.n_layers)}
-    wrong = [f"{what} {mine}, not {its}" for what, (mine, its) in both.items()
-             if mine and its and mine != its]
+    both = {
+        "family": (self.model_type, getattr(config, "model_type", "")),
+        "width": (self.dim, getattr(config, "hidden_size", None)),
+        "number of layers": (self.n_layers, model.n_layers),
+    }
+    wrong = [
+        f"{what} {mine}, not {its}"
+        for what, (mine, its) in both.items()
+        if mine and its and mine != its
+    ]
     if wrong:
-        raise ValueError(f"This vector is for {self.model or 'another model'} ({'; '.join(wrong)} "
-                         f"as {model.name} has). Move it there with Emb2Emb: "
-                         "Emb2Emb().fit(pair).move(vector, model).")
+        raise ValueError(
+            f"This vector is for {self.model or 'another model'} ({'; '.join(wrong)} "
+            f"as {model.name} has). Move it there with Emb2Emb: "
+            "Emb2Emb().fit(pair).move(vector, model)."
+        )
 
 # %% ../nbs/api/34_steering.ipynb #1fd2b6b2
 @contextmanager
 def steer(
-    model: Any, # what LanguageModel takes
-    vector: SteeringVector, # for this model, or for one of its kind
-    multiplier: Any = 1., # how much of it is added: a number, or one for each row of the batch
-    layers: Any = None, # at which of the vector's layers; all where None
-    positions: str = "all", # "all", or "generated": only the tokens after the prompt
-) -> Iterator[LanguageModel]: # the steered model, which is as before when the context closes
+    model: Any,  # what LanguageModel takes
+    vector: SteeringVector,  # for this model, or for one of its kind
+    multiplier: Any = 1.0,  # how much of it is added: a number, or one for each row of the batch
+    layers: Any = None,  # at which of the vector's layers; all where None
+    positions: str = "all",  # "all", or "generated": only the tokens after the prompt
+) -> Iterator[LanguageModel]:  # the steered model, which is as before when the context closes
     "Add `multiplier` times `vector` to the hidden states while open; ValueError if it does not fit"
     if not isinstance(vector, SteeringVector):
-        raise TypeError(f"A SteeringVector was wanted; {type(vector).__name__} came. "
-                        "SteeringVector.load reads one from a file, from_direction makes one of an "
-                        "array.")
+        raise TypeError(
+            f"A SteeringVector was wanted; {type(vector).__name__} came. "
+            "SteeringVector.load reads one from a file, from_direction makes one of an "
+            "array."
+        )
     model = LanguageModel.of(model)
     vector.check(model)
     by = torch.as_tensor(multiplier, dtype=torch.float32).cpu()
     if by.ndim > 1 or not by.isfinite().all():
-        raise ValueError("multiplier is a finite number, or one for each row of the batch; "
-                         f"{multiplier!r} came.")
+        raise ValueError(
+            f"multiplier is a finite number, or one for each row of the batch; {multiplier!r} came."
+        )
     wanted = vector if layers is None else vector.subset(layers)
-    deltas = {layer: by[..., None]*torch.tensor(v) for layer, v in wanted.items()}
-    with model.adding(deltas, positions, vector.hook): yield model
+    deltas = {layer: by[..., None] * torch.tensor(v) for layer, v in wanted.items()}
+    with model.adding(deltas, positions, vector.hook):
+        yield model
 
 # %% ../nbs/api/34_steering.ipynb #f6883079
 _FORMAT, _FILE = "embgeom.SteeringVector", "steering_vector.safetensors"
 
+
 def _as_bytes(vector):
     "The contents of the file for `vector`"
-    def text(value): return json.dumps(value, default=lambda v: v.tolist())
+
+    def text(value):
+        return json.dumps(value, default=lambda v: v.tolist())
+
     header = {"format": _FORMAT, "embgeom": embgeom.__version__, "layers": "counted from 0"}
     header |= {name: text(value) for name, value in vector.about().items()}
     return to_safetensors({f"layer.{l}": v for l, v in vector.items()}, metadata=header)
 
 
 @patch
-def save(self: SteeringVector,
-    path: str | Path, # the file to write; it is there when it is whole
+def save(
+    self: SteeringVector,
+    path: str | Path,  # the file to write; it is there when it is whole
 ) -> Path:
     "Write the vector and all that is known of it to a safetensors file"
-    with replacing(path) as part: part.write_bytes(_as_bytes(self))
+    with replacing(path) as part:
+        part.write_bytes(_as_bytes(self))
     return Path(path)
 
 
@@ -343,38 +424,47 @@ def _read(path):
         with safe_open(path, framework="pt") as file:
             about, tensors = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is truncated or no safetensors file ({error}): get it "
-                         "again.") from None
+        raise ValueError(
+            f"{path} is truncated or no safetensors file ({error}): get it again."
+        ) from None
     if about.get("format") != _FORMAT:
-        raise ValueError(f"{path} holds no steering vector: it is a safetensors file, but not one "
-                         "that SteeringVector.save has written. Its arrays can be made one by "
-                         "SteeringVector.from_direction.")
+        raise ValueError(
+            f"{path} holds no steering vector: it is a safetensors file, but not one "
+            "that SteeringVector.save has written. Its arrays can be made one by "
+            "SteeringVector.from_direction."
+        )
     try:
         names = [f.name for f in fields(SteeringVector) if f.name != "directions"]
         kept = {name: parse_json(about[name]) for name in names}
         directions = {int(k.removeprefix("layer.")): v for k, v in tensors.items()}
         return SteeringVector(directions, **kept)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"The header of {path} is damaged, or of another version of embgeom than "
-                         f"{embgeom.__version__} ({str(error)[:200]!r}).") from None
+        raise ValueError(
+            f"The header of {path} is damaged, or of another version of embgeom than "
+            f"{embgeom.__version__} ({str(error)[:200]!r})."
+        ) from None
 
 # %% ../nbs/api/34_steering.ipynb #91581ad5
 def _from_arrays(arrays, path, **about):
     "The `SteeringVector` of a dict: layer, or a name with a layer in it -> array"
     if not isinstance(arrays, Mapping) or not arrays:
-        raise ValueError(f"{path} holds {type(arrays).__name__} and no dict from layers to arrays. "
-                         "SteeringVector({layer: array}) makes a vector of one array.")
+        raise ValueError(
+            f"{path} holds {type(arrays).__name__} and no dict from layers to arrays. "
+            "SteeringVector({layer: array}) makes a vector of one array."
+        )
     directions, hooks = {}, set()
     for key, value in arrays.items():
         found = re.fullmatch(r"(?:[^\d]*?\D)?(\d+)(?:\.([A-Za-z_][\w.]*))?", str(key))
         if isinstance(value, Mapping) and "steering_vector" in value:  # as lm-eval keeps it
-            value = value["steering_vector"]*float(value.get("steering_coefficient") or 1)
+            value = value["steering_vector"] * float(value.get("steering_coefficient") or 1)
         is_array = isinstance(value, (np.ndarray, torch.Tensor))
         if not found or not is_array or value.squeeze().ndim != 1:
             shape = tuple(getattr(value, "shape", ()))
-            raise ValueError(f"{path} should hold an array (width,) for each layer, under its "
-                             f"number or a name such as 'layer.3'; {shown(key, 60)!r} holds "
-                             f"{type(value).__name__} of shape {shape}.")
+            raise ValueError(
+                f"{path} should hold an array (width,) for each layer, under its "
+                f"number or a name such as 'layer.3'; {shown(key, 60)!r} holds "
+                f"{type(value).__name__} of shape {shape}."
+            )
         directions[int(found[1])] = value.squeeze()
         hooks.add(found[2] or "layer")
     if len(hooks) > 1:
@@ -385,37 +475,52 @@ def _from_arrays(arrays, path, **about):
 
 def _from_gguf(path):
     "The `SteeringVector` in a control vector of llama.cpp or repeng"
-    try: import gguf
+    try:
+        import gguf
     except ImportError:
-        raise ImportError("Control vectors are read with the package gguf: pip install "
-                          "gguf.") from None
+        raise ImportError(
+            "Control vectors are read with the package gguf: pip install gguf."
+        ) from None
     try:
         reader = gguf.GGUFReader(path)
         arrays = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
         hint = reader.fields.get("controlvector.model_hint")
         kind = str(hint.contents()) if hint else ""
     except (ValueError, KeyError, IndexError, OSError, OverflowError, NotImplementedError) as error:
-        raise ValueError(f"{path} is a damaged GGUF file ({shown(error, 200)}): get it "
-                         "again.") from None
+        raise ValueError(
+            f"{path} is a damaged GGUF file ({shown(error, 200)}): get it again."
+        ) from None
     return _from_arrays(arrays, path, model_type=kind, hook="layer")
 
 
 def _from_file(path):
     "The `SteeringVector` in the file `path`, whatever its format"
     kind = kind_of_file(path)
-    if kind == "control vector": return _from_gguf(path)
+    if kind == "control vector":
+        return _from_gguf(path)
     if kind == "npz":
-        with np.load(path, allow_pickle=False) as arrays: return _from_arrays(dict(arrays), path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return _from_arrays(dict(arrays), path)
     if kind == "torch":
-        try: arrays = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError,
-                KeyError) as error:
+        try:
+            arrays = torch.load(path, map_location="cpu", weights_only=True)
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            ValueError,
+            EOFError,
+            OSError,
+            KeyError,
+        ) as error:
             said = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
-            raise ValueError(f"{path} is a file of torch.save that cannot be read without running "
-                             f"its code, or damaged ({said[:200]}). A dict from layers to tensors "
-                             "is wanted.") from None
+            raise ValueError(
+                f"{path} is a file of torch.save that cannot be read without running "
+                f"its code, or damaged ({said[:200]}). A dict from layers to tensors "
+                "is wanted."
+            ) from None
         return _from_arrays(arrays, path)
-    if kind == "gguf": raise ValueError(f"{path} holds a model in GGUF, and no control vector.")
+    if kind == "gguf":
+        raise ValueError(f"{path} holds a model in GGUF, and no control vector.")
     if foreign := foreign_format(path):
         raise ValueError(f"{path} {foreign}. A steering vector was wanted.")
     return _read(path)
@@ -423,22 +528,26 @@ def _from_file(path):
 
 @patch
 @classmethod
-def load(cls: SteeringVector,
-    source: str | Path, # a file, a folder with steering_vector.safetensors, or a name on the hub
-    revision: str | None = None, # branch, tag or commit on the hub
-    token: str | bool | None = None, # for private vectors on the hub
+def load(
+    cls: SteeringVector,
+    source: str | Path,  # a file, a folder with steering_vector.safetensors, or a name on the hub
+    revision: str | None = None,  # branch, tag or commit on the hub
+    token: str | bool | None = None,  # for private vectors on the hub
 ) -> SteeringVector:
     "The vector at `source`, whoever wrote it; FileNotFoundError or ValueError if there is none"
     path = Path(source).expanduser()
-    if path.is_dir(): path = path/_FILE
-    if path.is_file(): return _from_file(path)
+    if path.is_dir():
+        path = path / _FILE
+    if path.is_file():
+        return _from_file(path)
     on_hub = str(source).count("/") == 1 and not str(source).startswith((".", "~", "/"))
     if isinstance(source, Path) or not on_hub or path.suffix == ".safetensors":
         raise FileNotFoundError(f"There is no file {path}.")
     found = whole_file(str(source), _FILE, revision, token, offline=not is_reachable())
     if found is None:
-        raise FileNotFoundError(f"{source} on the hub has no {_FILE}: it holds no steering vector "
-                                "of embgeom.")
+        raise FileNotFoundError(
+            f"{source} on the hub has no {_FILE}: it holds no steering vector of embgeom."
+        )
     return _read(found)
 
 # %% ../nbs/api/34_steering.ipynb #19a2aacf
@@ -458,62 +567,82 @@ with steer(model, vector, multiplier=1.0): ...
 ```
 """
 
+
 def _card(vector, repo):
     "The text of the card for `vector`"
     known = {"read at token": vector.position, **vector.report}
     details = "; ".join(f"{k}: {v}" for k, v in known.items() if isinstance(v, (int, float, str)))
     return _CARD.format(
-        base=f"base_model: {vector.model}\n" if "/" in vector.model else "", model=vector.model,
-        method=vector.method[:1].upper() + vector.method[1:], details=details or "no details kept",
+        base=f"base_model: {vector.model}\n" if "/" in vector.model else "",
+        model=vector.model,
+        method=vector.method[:1].upper() + vector.method[1:],
+        details=details or "no details kept",
         hook="the output" if vector.hook == "layer" else f"the output of {vector.hook}",
-        layers=vector.numbers()["layers"], repo=repo)
+        layers=vector.numbers()["layers"],
+        repo=repo,
+    )
 
 
 @patch
-def push_to_hub(self: SteeringVector,
-    repo: str, # where to, "user/name"; made if it is not there
-    private: bool | None = None, # whether to hide it, if it is made
-    token: str | bool | None = None, # to write with; that of `hf auth login` where not given
-    message: str = "Upload steering vector", # of the commit
-) -> str: # the address of the commit
+def push_to_hub(
+    self: SteeringVector,
+    repo: str,  # where to, "user/name"; made if it is not there
+    private: bool | None = None,  # whether to hide it, if it is made
+    token: str | bool | None = None,  # to write with; that of `hf auth login` where not given
+    message: str = "Upload steering vector",  # of the commit
+) -> str:  # the address of the commit
     "Upload the vector and a card; ValueError, PermissionError or ConnectionError if it cannot be"
     errors, api = huggingface_hub.errors, huggingface_hub.HfApi(token=token)
     of_http = errors.HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever the client uses
     files = {_FILE: _as_bytes(self), "README.md": _card(self, repo).encode()}
     try:
         api.create_repo(repo, private=private, exist_ok=True)
-        added = [huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=data)
-                 for name, data in files.items()]
+        added = [
+            huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=data)
+            for name, data in files.items()
+        ]
         return api.create_commit(repo, added, commit_message=message).commit_url
     except errors.HFValidationError:
-        raise ValueError(f"{repo!r} is no name that the hub could have; 'user/name' was "
-                         "wanted.") from None
+        raise ValueError(
+            f"{repo!r} is no name that the hub could have; 'user/name' was wanted."
+        ) from None
     except (of_http, errors.LocalTokenNotFoundError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403) or isinstance(error, errors.LocalTokenNotFoundError):
-            raise PermissionError(f"The hub does not let you write to {repo!r} "
-                                  f"({status or 'no token'}). Log in with `hf auth login`, or pass a token that may: "
-                                  "token='hf_...'.") from None
-        raise ConnectionError(f"The vector could not be uploaded to {repo!r} ({error}). Check the "
-                              "network, and try again.") from None
+            raise PermissionError(
+                f"The hub does not let you write to {repo!r} "
+                f"({status or 'no token'}). Log in with `hf auth login`, or pass a token that may: "
+                "token='hf_...'."
+            ) from None
+        raise ConnectionError(
+            f"The vector could not be uploaded to {repo!r} ({error}). Check the "
+            "network, and try again."
+        ) from None
 
 # %% ../nbs/api/34_steering.ipynb #09ece83f
 @patch
-def to_gguf(self: SteeringVector,
-    path: str | Path, # the file to write
-    model_hint: str | None = None, # what llama.cpp calls the architecture; `model_type` where None
+def to_gguf(
+    self: SteeringVector,
+    path: str | Path,  # the file to write
+    model_hint: str | None = None,  # what llama.cpp calls the architecture; `model_type` where None
 ) -> Path:
     "Write what llama.cpp loads with --control-vector; ValueError if it could not"
-    try: import gguf
+    try:
+        import gguf
     except ImportError:
-        raise ImportError("Control vectors are written with the package gguf: pip install "
-                          "gguf.") from None
+        raise ImportError(
+            "Control vectors are written with the package gguf: pip install gguf."
+        ) from None
     if self.hook != "layer":
-        raise ValueError("llama.cpp adds control vectors to the output of a layer; this one is for "
-                         f"{self.hook!r}.")
+        raise ValueError(
+            "llama.cpp adds control vectors to the output of a layer; this one is for "
+            f"{self.hook!r}."
+        )
     if 0 in self:
-        raise ValueError("llama.cpp cannot add a control vector to the first layer. Leave it out: "
-                         "vector.subset([1, ...]).to_gguf(path).")
+        raise ValueError(
+            "llama.cpp cannot add a control vector to the first layer. Leave it out: "
+            "vector.subset([1, ...]).to_gguf(path)."
+        )
     with replacing(path) as part:
         writer = gguf.GGUFWriter(part, "controlvector")
         writer.add_string("controlvector.model_hint", model_hint or self.model_type)
@@ -528,19 +657,26 @@ def to_gguf(self: SteeringVector,
 
 # %% ../nbs/api/34_steering.ipynb #86c8e381
 @patch
-def to_lm_eval(self: SteeringVector,
-    path: str | Path, # the file to write, ending in .pt
-    multiplier: float = 1., # how much of the vector is to be added
+def to_lm_eval(
+    self: SteeringVector,
+    path: str | Path,  # the file to write, ending in .pt
+    multiplier: float = 1.0,  # how much of the vector is to be added
 ) -> Path:
     "Write the file that `lm-eval --model steered` reads as steer_path; ValueError if it could not"
     if not str(path).endswith((".pt", ".pth")):
-        raise ValueError("lm-eval tells by the name what is in a file; it must end in .pt, and "
-                         f"{path} does not.")
+        raise ValueError(
+            f"lm-eval tells by the name what is in a file; it must end in .pt, and {path} does not."
+        )
     if not self.modules:
-        raise ValueError("The vector does not say what the modules are called that it is added to. "
-                         "extract_steering_vector and from_direction note it.")
+        raise ValueError(
+            "The vector does not say what the modules are called that it is added to. "
+            "extract_steering_vector and from_direction note it."
+        )
     about = dict(steering_coefficient=float(multiplier), action="add", bias=None, head_index=None)
-    steps = {self.modules.format(layer): dict(steering_vector=torch.tensor(v), **about)
-             for layer, v in self.items()}
-    with replacing(path) as part: torch.save(steps, part)
+    steps = {
+        self.modules.format(layer): dict(steering_vector=torch.tensor(v), **about)
+        for layer, v in self.items()
+    }
+    with replacing(path) as part:
+        torch.save(steps, part)
     return Path(path)

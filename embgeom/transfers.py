@@ -18,8 +18,14 @@ from .behaviors import Behavior, WordItem
 from .diagnosis import Diagnosis, diagnose
 from .emb2emb import METHODS, Emb2Emb
 from embgeom.evaluation import (
-    MIN_CONTROLS, SteeringCurve, check_items, layer_sweep, multiplier_range, random_vectors,
-    steering_curve)
+    MIN_CONTROLS,
+    SteeringCurve,
+    check_items,
+    layer_sweep,
+    multiplier_range,
+    random_vectors,
+    steering_curve,
+)
 from ._pages import check_out, write_page
 from .plots import escaped, interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
@@ -30,25 +36,35 @@ from .vocab import match_tokens
 # %% ../nbs/api/52_transfers.ipynb #35005ef9
 def _candidates(n_layers, most=6):
     "At most `most` layers, spread over the depth after its first fifth"
-    spread = np.linspace(n_layers//5, n_layers - 1, min(most, n_layers))
+    spread = np.linspace(n_layers // 5, n_layers - 1, min(most, n_layers))
     return sorted({int(i) for i in spread.round()})
 
 
 def choose_layer(
-    model, # a LanguageModel, or what one is made of
-    vector: SteeringVector, # found in it, with several layers
-    items, # ABItems or WordItems to steer it on
-    texts=None, # neutral strings, to measure the cost on
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-) -> int: # one of the vector's layers
+    model,  # a LanguageModel, or what one is made of
+    vector: SteeringVector,  # found in it, with several layers
+    items,  # ABItems or WordItems to steer it on
+    texts=None,  # neutral strings, to measure the cost on
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+) -> int:  # one of the vector's layers
     "The layer at which `vector` changes the answers most where neutral text hardly suffers"
     model = LanguageModel.of(model)
     layers = [i for i in _candidates(vector.n_layers) if i in vector] or list(vector)
-    if len(layers) == 1: return layers[0]
-    lengths = {i: .15*vector.norms[i]/np.linalg.norm(vector[i])
-               for i in layers if vector.norms.get(i)}
-    sweep = layer_sweep(model, vector.scaled(lengths), items, layers, (0, .25, .5, 1, 2),
-                        texts, batch_size, progress=False)
+    if len(layers) == 1:
+        return layers[0]
+    lengths = {
+        i: 0.15 * vector.norms[i] / np.linalg.norm(vector[i]) for i in layers if vector.norms.get(i)
+    }
+    sweep = layer_sweep(
+        model,
+        vector.scaled(lengths),
+        items,
+        layers,
+        (0, 0.25, 0.5, 1, 2),
+        texts,
+        batch_size,
+        progress=False,
+    )
     return int(sweep.best().layer.iloc[0])
 
 # %% ../nbs/api/52_transfers.ipynb #ebb1ddcb
@@ -56,72 +72,99 @@ def _continued(model, vector, items, multipliers, n=2):
     "How the first `n` of `items` go on, word by word the likeliest, at each multiplier of `vector`"
     prompts = [i.prompt if isinstance(i, WordItem) else i.question for i in items[:n]]
     said = [model.generate(prompts, vector, m) for m in multipliers]
-    rows = [(prompt, m, text) for prompt, *texts in zip(prompts, *said)
-            for m, text in zip(multipliers, texts)]
+    rows = [
+        (prompt, m, text)
+        for prompt, *texts in zip(prompts, *said)
+        for m, text in zip(multipliers, texts)
+    ]
     return pd.DataFrame(rows, columns=["prompt", "multiplier", "text"])
 
 # %% ../nbs/api/52_transfers.ipynb #89d68184
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfer(Result):
     "What `transfer` found: prints as text, shows as charts, saves as a page"
-    source: str # name of the source
-    target: str # name of the target
-    behavior: Behavior # what was steered
-    method: str # by which the vector was moved
-    vector: SteeringVector # of the source, at one layer
-    moved: SteeringVector # of the target
-    diagnosis: Diagnosis # what was known before the target was run
-    curve: SteeringCurve # what it does in the target, beside its controls
-    samples: pd.DataFrame # prompt, multiplier, text: how the target goes on
+
+    source: str  # name of the source
+    target: str  # name of the target
+    behavior: Behavior  # what was steered
+    method: str  # by which the vector was moved
+    vector: SteeringVector  # of the source, at one layer
+    moved: SteeringVector  # of the target
+    diagnosis: Diagnosis  # what was known before the target was run
+    curve: SteeringCurve  # what it does in the target, beside its controls
+    samples: pd.DataFrame  # prompt, multiplier, text: how the target goes on
 
     @property
-    def layers(self): return self.vector.layers[0], self.moved.layers[0]
+    def layers(self):
+        return self.vector.layers[0], self.moved.layers[0]
 
     def numbers(self):
-        shown = {k: v for k, v in self.curve.numbers().items()
-                 if k in ("effect_at_equal_length", "verdict")}
-        return {"source": self.source, "target": self.target, "behavior": self.behavior.name,
-                "method": self.method, "layers": self.layers, **shown}
+        shown = {
+            k: v
+            for k, v in self.curve.numbers().items()
+            if k in ("effect_at_equal_length", "verdict")
+        }
+        return {
+            "source": self.source,
+            "target": self.target,
+            "behavior": self.behavior.name,
+            "method": self.method,
+            "layers": self.layers,
+            **shown,
+        }
 
-    def to_frame(self) -> pd.DataFrame: # a row for each vector tried in the target
+    def to_frame(self) -> pd.DataFrame:  # a row for each vector tried in the target
         "The slopes of the moved vector, of the native one and of the controls"
         return self.curve.slopes()
 
-    def charts(self) -> list: # altair charts
+    def charts(self) -> list:  # altair charts
         "The curve, with its controls and its cost; and what was known before"
         title = f"{self.source} to {self.target}: {self.behavior.what}, {self.curve.outcome}"
         return [self.curve.chart(title=title), self.diagnosis.chart()]
 
-    def save(self,
-        out, # file to write, .html
-    ) -> Path: # the file
+    def save(
+        self,
+        out,  # file to write, .html
+    ) -> Path:  # the file
         "Write one self-contained page with text and charts, which opens without a network"
-        return write_page(check_out(out), self.question, self.answer, self.text(), self.charts(),
-                          footer=_FOOTER)
+        return write_page(
+            check_out(out), self.question, self.answer, self.text(), self.charts(), footer=_FOOTER
+        )
 
     @property
     def question(self):
-        return (f"Does a steering vector ({self.behavior.what}) move from {self.source} to "
-                f"{self.target}?")
+        return (
+            f"Does a steering vector ({self.behavior.what}) move from {self.source} to "
+            f"{self.target}?"
+        )
 
     @property
-    def answer(self): # a few sentences
+    def answer(self):  # a few sentences
         "The verdict and how it was reached"
         (i, j), effect = self.layers, self.curve.effect_at_equal_length
-        said = (f"Found at layer {i} of {self.source}, moved by the method {self.method!r} to layer "
-                f"{j} of {self.target}: {self.curve.verdict.partition(': ')[0]}. ")
-        if why := self.curve.no_share: return said + why[0].upper() + why[1:] + "."
-        return (f"{said}Its effect at equal length is {effect.value:.2f} of that of {self.target}'s "
-                f"own vector (95%: {effect.low:.2f} to {effect.high:.2f}).")
+        said = (
+            f"Found at layer {i} of {self.source}, moved by the method {self.method!r} to layer "
+            f"{j} of {self.target}: {self.curve.verdict.partition(': ')[0]}. "
+        )
+        if why := self.curve.no_share:
+            return said + why[0].upper() + why[1:] + "."
+        return (
+            f"{said}Its effect at equal length is {effect.value:.2f} of that of {self.target}'s "
+            f"own vector (95%: {effect.low:.2f} to {effect.high:.2f})."
+        )
 
-    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
+    def _repr_html_(self):
+        return f"<pre>{escaped(self.text())}</pre>"
 
 
-_FOOTER = ("Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry "
-           "of Language Model Embeddings, arXiv 2503.21073.")
+_FOOTER = (
+    "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry "
+    "of Language Model Embeddings, arXiv 2503.21073."
+)
 
 # %% ../nbs/api/52_transfers.ipynb #2b0cbe2f
-TEXTS = NEUTRAL_TEXTS[::4] # on which lengths and costs are measured where no texts are given
+TEXTS = NEUTRAL_TEXTS[::4]  # on which lengths and costs are measured where no texts are given
+
 
 def _asked(method, layer, vector, n_controls, items):
     "Refuse what cannot be, before anything is loaded"
@@ -130,74 +173,100 @@ def _asked(method, layer, vector, n_controls, items):
     if vector is not None and not isinstance(vector, SteeringVector):
         raise TypeError(f"vector is a SteeringVector of the source; {type(vector).__name__} came.")
     if layer is not None and vector is not None and layer not in vector:
-        raise ValueError(f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}.")
-    if 2*n_controls < MIN_CONTROLS:
-        raise ValueError(f"n_controls={n_controls} gives {2*n_controls} controls, and a verdict wants "
-                         f"{MIN_CONTROLS}: give {MIN_CONTROLS//2} or more.")
-    if not items: raise ValueError("There are no items to measure with.")
+        raise ValueError(
+            f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}."
+        )
+    if 2 * n_controls < MIN_CONTROLS:
+        raise ValueError(
+            f"n_controls={n_controls} gives {2 * n_controls} controls, and a verdict wants "
+            f"{MIN_CONTROLS}: give {MIN_CONTROLS // 2} or more."
+        )
+    if not items:
+        raise ValueError("There are no items to measure with.")
 
 
 def _loaded(model, dtype):
     "`model` as a LanguageModel, in `dtype` where it is not loaded yet"
-    if dtype is None or not isinstance(model, (str, Path)): return LanguageModel.of(model)
+    if dtype is None or not isinstance(model, (str, Path)):
+        return LanguageModel.of(model)
     return LanguageModel(model, dtype=dtype)
 
 # %% ../nbs/api/52_transfers.ipynb #866e24a1
 class _Steps:
     "A bar over steps that take about known shares of the time; called with the step that begins"
+
     def __init__(self, shares, progress):
         self.shares, self.last = shares, None
-        self.bar = tqdm(total=sum(shares.values()), leave=False, disable=not progress,
-                        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
+        self.bar = tqdm(
+            total=sum(shares.values()),
+            leave=False,
+            disable=not progress,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
+        )
 
     def __call__(self, step):
         self.bar.update(self.shares.get(self.last, 0))
         self.bar.set_description_str(step)
         self.last = step
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
-    def __exit__(self, *error): self.bar.close()
+    def __exit__(self, *error):
+        self.bar.close()
 
 # %% ../nbs/api/52_transfers.ipynb #0345242f
-_STEPS = {"find the vector": 6, "choose the layer": 14, "fit the map": 3,
-          "say what is known": 3, "move the vector": 6, "try how strong": 12, "steer": 38,
-          "write": 10} # and their shares of the time, about
+_STEPS = {
+    "find the vector": 6,
+    "choose the layer": 14,
+    "fit the map": 3,
+    "say what is known": 3,
+    "move the vector": 6,
+    "try how strong": 12,
+    "steer": 38,
+    "write": 10,
+}  # and their shares of the time, about
+
 
 def transfer(
-    source, # a LanguageModel, or what one is made of: a name, a folder, a loaded model
-    target, # likewise
-    behavior="pronoun", # a Behavior, or what `load_behavior` takes
+    source,  # a LanguageModel, or what one is made of: a name, a folder, a loaded model
+    target,  # likewise
+    behavior="pronoun",  # a Behavior, or what `load_behavior` takes
     *,
-    method: str | None = None, # one of `emb2emb.METHODS`; the default where None
-    layer: int | None = None, # of the source; chosen by steering the source where None
-    vector: SteeringVector | None = None, # of the source; found by the contrasts where None
-    items=None, # ABItems or WordItems to measure with; the behavior's where None
-    n_controls: int = MIN_CONTROLS//2, # how many shuffled maps, and how many random vectors
-    texts=None, # neutral strings, to measure lengths and cost on; some of our own where None
-    batch_size: int | None = None, # texts at a time; as many as fit well where None
-    dtype=None, # in which models given by name are loaded; their own where None
-    progress: bool = True, # whether to show a bar
-    random_state: int = 0, # seed of the controls and of the resampled items
-) -> Transfer: # prints itself; .charts(), .save("page.html"), .to_frame()
+    method: str | None = None,  # one of `emb2emb.METHODS`; the default where None
+    layer: int | None = None,  # of the source; chosen by steering the source where None
+    vector: SteeringVector | None = None,  # of the source; found by the contrasts where None
+    items=None,  # ABItems or WordItems to measure with; the behavior's where None
+    n_controls: int = MIN_CONTROLS // 2,  # how many shuffled maps, and how many random vectors
+    texts=None,  # neutral strings, to measure lengths and cost on; some of our own where None
+    batch_size: int | None = None,  # texts at a time; as many as fit well where None
+    dtype=None,  # in which models given by name are loaded; their own where None
+    progress: bool = True,  # whether to show a bar
+    random_state: int = 0,  # seed of the controls and of the resampled items
+) -> Transfer:  # prints itself; .charts(), .save("page.html"), .to_frame()
     "Move the vector of `behavior` to `target`, and try it; ValueError or TypeError before long work"
     behavior, texts = Behavior.of(behavior), TEXTS if texts is None else list(texts)
     items = list(behavior.items if items is None else items)
     _asked(method, layer, vector, n_controls, items)
     a, b = _loaded(source, dtype), _loaded(target, dtype)
-    if vector is not None: vector.check(a)
-    if layer is not None: a.modules(layer) # an error where there is no such layer
-    for model in (a, b): check_items(model, items, texts)
+    if vector is not None:
+        vector.check(a)
+    if layer is not None:
+        a.modules(layer)  # an error where there is no such layer
+    for model in (a, b):
+        check_items(model, items, texts)
     pair = match_tokens(a.space("output"), b.space("output"))
     how = dict(texts=texts, progress=False)
 
     with _Steps(_STEPS, progress) as begin:
         begin("find the vector")
         if vector is None:
-            vector = extract_steering_vector(a, behavior.contrasts, position=behavior.position,
-                                             batch_size=batch_size, **how)
+            vector = extract_steering_vector(
+                a, behavior.contrasts, position=behavior.position, batch_size=batch_size, **how
+            )
         begin("choose the layer")
-        if layer is None: layer = choose_layer(a, vector, items[::2], texts, batch_size)
+        if layer is None:
+            layer = choose_layer(a, vector, items[::2], texts, batch_size)
         vector = vector.subset([layer])
 
         begin("fit the map")
@@ -207,41 +276,67 @@ def transfer(
 
         begin("move the vector")
         moved = mapping.move(vector, b, texts=texts)
-        native = extract_steering_vector(b, behavior.contrasts, moved.layers, behavior.position,
-                                         batch_size=batch_size, **how)
-        native = native.scaled({i: np.linalg.norm(moved[i])/np.linalg.norm(native[i])
-                                for i in moved})
-        controls = {"shuffled": mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state),
-                    "random": random_vectors(moved, n_controls, random_state)}
+        native = extract_steering_vector(
+            b, behavior.contrasts, moved.layers, behavior.position, batch_size=batch_size, **how
+        )
+        native = native.scaled(
+            {i: np.linalg.norm(moved[i]) / np.linalg.norm(native[i]) for i in moved}
+        )
+        controls = {
+            "shuffled": mapping.controls(
+                vector, moved, pair, n=n_controls, random_state=random_state
+            ),
+            "random": random_vectors(moved, n_controls, random_state),
+        }
 
         begin("try how strong")
         multipliers = multiplier_range(b, moved, n=5, texts=texts, batch_size=batch_size)
         begin("steer")
-        curve = steering_curve(b, moved, items, multipliers, controls, {"native": native},
-                               batch_size=batch_size, random_state=random_state, **how)
+        curve = steering_curve(
+            b,
+            moved,
+            items,
+            multipliers,
+            controls,
+            {"native": native},
+            batch_size=batch_size,
+            random_state=random_state,
+            **how,
+        )
         begin("write")
         ends = multipliers[0], 0, multipliers[-1]
         samples = _continued(b, moved, items, ends)
-    return Transfer(*pair.names, behavior, mapping.method_, vector, moved, diagnosis, curve, samples)
+    return Transfer(
+        *pair.names, behavior, mapping.method_, vector, moved, diagnosis, curve, samples
+    )
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 @patch
-def text(self: Transfer) -> str: # several lines
+def text(self: Transfer) -> str:  # several lines
     "The findings in the order in which they were made: before the target was run, and then"
     slopes, curve = self.curve.slopes(), self.curve
     lines = [self.question, "", f"Known before {self.target} was run:"]
     lines += [f"  {line}" for line in self.diagnosis.text().splitlines()]
-    lines += ["", self.answer, "", "What a unit of multiplier adds to the log-odds, over "
-              f"{curve.log_odds.shape[1]} items:"]
+    lines += [
+        "",
+        self.answer,
+        "",
+        f"What a unit of multiplier adds to the log-odds, over {curve.log_odds.shape[1]} items:",
+    ]
     for name, label in (("vector", "moved"), ("native", "native, same length")):
         s = curve.slope(name)
         lines.append(f"  {label:<20} {s.value:7.3f} (95%: {s.low:.3f} to {s.high:.3f})")
     for name, label in (("shuffled", "shuffled maps"), ("random", "random directions")):
         some = slopes[slopes["name"] == name].slope
-        lines.append(f"  {label:<20} {some.mean():7.3f} on average, from {some.min():.3f} to "
-                     f"{some.max():.3f} ({len(some)})")
-    lines += [f"  {curve.verdict}", "",
-              f"How {self.target} goes on at multipliers of the moved vector:"]
+        lines.append(
+            f"  {label:<20} {some.mean():7.3f} on average, from {some.min():.3f} to "
+            f"{some.max():.3f} ({len(some)})"
+        )
+    lines += [
+        f"  {curve.verdict}",
+        "",
+        f"How {self.target} goes on at multipliers of the moved vector:",
+    ]
     for prompt, rows in self.samples.groupby("prompt", sort=False):
         lines += ["", f"  {prompt.splitlines()[0][:100]} ..."]
         lines += [f"    {r.multiplier:+.2f}: {' '.join(r.text.split())}" for r in rows.itertuples()]
@@ -251,68 +346,105 @@ def text(self: Transfer) -> str: # several lines
 @dataclass(frozen=True, repr=False, eq=False)
 class Transfers(Result):
     "Several transfers, side by side"
-    found: tuple # the Transfer of each
+
+    found: tuple  # the Transfer of each
 
     def numbers(self):
-        return {"transfers": len(self.found),
-                "work": sum(t.curve.outcome == "works" for t in self.found)}
+        return {
+            "transfers": len(self.found),
+            "work": sum(t.curve.outcome == "works" for t in self.found),
+        }
 
-    def to_frame(self) -> pd.DataFrame: # a row for each transfer
+    def to_frame(self) -> pd.DataFrame:  # a row for each transfer
         "The effect at equal length (NaN: no share), chance (90%), changed next words, the outcome"
         rows = []
         for t in self.found:
             curve, effect = t.curve, t.curve.effect_at_equal_length
             chance = [np.nan, np.nan]
-            if not curve.no_share: # one length: all vectors are as long as the moved one
-                chance = np.quantile(curve.chance(), [.05, .95])/curve.slope("native").value
-            rows.append(dict(
-                source=t.source, target=t.target, behavior=t.behavior.name, method=t.method,
-                source_layer=t.layers[0], target_layer=t.layers[1],
-                effect_at_equal_length=effect.value, low=effect.low, high=effect.high,
-                chance_low=chance[0], chance_high=chance[1],
-                next_words=curve.next_words().share[0], outcome=curve.outcome))
+            if not curve.no_share:  # one length: all vectors are as long as the moved one
+                chance = np.quantile(curve.chance(), [0.05, 0.95]) / curve.slope("native").value
+            rows.append(
+                dict(
+                    source=t.source,
+                    target=t.target,
+                    behavior=t.behavior.name,
+                    method=t.method,
+                    source_layer=t.layers[0],
+                    target_layer=t.layers[1],
+                    effect_at_equal_length=effect.value,
+                    low=effect.low,
+                    high=effect.high,
+                    chance_low=chance[0],
+                    chance_high=chance[1],
+                    next_words=curve.next_words().share[0],
+                    outcome=curve.outcome,
+                )
+            )
         return pd.DataFrame(rows)
 
-    def text(self) -> str: # several lines
+    def text(self) -> str:  # several lines
         "The findings as a table"
         frame = self.to_frame()
         which = [f"{r.source} -> {r.target}" for r in frame.itertuples()]
         width = max(map(len, which))
-        lines = [f"Steering vectors moved by the method {frame.method[0]!r}: effect at equal length, as "
-                 "a share of the target's own vector's (95%), chance (90%), prompts after which the "
-                 "next word changes, outcome"]
+        lines = [
+            f"Steering vectors moved by the method {frame.method[0]!r}: effect at equal length, as "
+            "a share of the target's own vector's (95%), chance (90%), prompts after which the "
+            "next word changes, outcome"
+        ]
         for name, r in zip(which, frame.itertuples()):
-            share = (f"{r.effect_at_equal_length:5.2f} ({r.low:5.2f} to {r.high:5.2f})  chance "
-                     f"{r.chance_low:5.2f} to {r.chance_high:4.2f}")
-            if np.isnan(r.effect_at_equal_length): share = f"{'no share':<42}"
-            lines.append(f"  {name:<{width}}  {r.behavior:<9} {share}  {r.next_words:4.0%}  {r.outcome}")
+            share = (
+                f"{r.effect_at_equal_length:5.2f} ({r.low:5.2f} to {r.high:5.2f})  chance "
+                f"{r.chance_low:5.2f} to {r.chance_high:4.2f}"
+            )
+            if np.isnan(r.effect_at_equal_length):
+                share = f"{'no share':<42}"
+            lines.append(
+                f"  {name:<{width}}  {r.behavior:<9} {share}  {r.next_words:4.0%}  {r.outcome}"
+            )
         return "\n".join([*lines, f"{self.numbers()['work']} of {len(frame)} work."])
 
-    def charts(self) -> list: # altair charts
+    def charts(self) -> list:  # altair charts
         "All effects in one picture, then the curve of each"
         frame = self.to_frame()
         frame["which"] = frame.source + " to " + frame.target + ": " + frame.behavior
         effect = "effect_at_equal_length"
         frame = frame.dropna(subset=[effect]).sort_values(effect)
         title = "Effects of moved vectors, as shares of the native vectors' (grey: chance)"
-        whole = interval_chart(frame, "which", effect, "low", "high", "chance_low",
-                               "chance_high", title, "effect at equal length")
-        return [whole]*bool(len(frame)) + [t.charts()[0] for t in self.found]
+        whole = interval_chart(
+            frame,
+            "which",
+            effect,
+            "low",
+            "high",
+            "chance_low",
+            "chance_high",
+            title,
+            "effect at equal length",
+        )
+        return [whole] * bool(len(frame)) + [t.charts()[0] for t in self.found]
 
-    def _repr_html_(self): return f"<pre>{escaped(self.text())}</pre>"
+    def _repr_html_(self):
+        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/52_transfers.ipynb #4cb19aad
-DIRECTIONS = ("pronoun", "tense", "person", "kindness") # behaviors made of words, which small models can express
+DIRECTIONS = (
+    "pronoun",
+    "tense",
+    "person",
+    "kindness",
+)  # behaviors made of words, which small models can express
+
 
 def transfer_all(
-    models, # two or more, as `transfer` takes them
-    behaviors=DIRECTIONS, # Behaviors, or what `load_behavior` takes
+    models,  # two or more, as `transfer` takes them
+    behaviors=DIRECTIONS,  # Behaviors, or what `load_behavior` takes
     *,
-    texts=None, # neutral strings, to measure lengths and cost on; some of our own where None
-    dtype=None, # in which models given by name are loaded; their own where None
-    progress: bool = True, # whether to show a bar
-    **options, # of `transfer`: method, items, n_controls, batch_size, random_state
-) -> Transfers: # prints itself; .charts(), .to_frame()
+    texts=None,  # neutral strings, to measure lengths and cost on; some of our own where None
+    dtype=None,  # in which models given by name are loaded; their own where None
+    progress: bool = True,  # whether to show a bar
+    **options,  # of `transfer`: method, items, n_controls, batch_size, random_state
+) -> Transfers:  # prints itself; .charts(), .to_frame()
     "Move the vector of each of the `behaviors` between every two of the `models`, both ways"
     if len(models) < 2:
         raise ValueError(f"transfer_all takes two models or more; {len(models)} came.")
@@ -320,11 +452,23 @@ def transfer_all(
     loaded, found = [_loaded(m, dtype) for m in models], []
     each = [(b, source) for b in behaviors for source in loaded]
     for behavior, source in tqdm(each, "vectors moved", leave=False, disable=not progress):
-        vector = extract_steering_vector(source, behavior.contrasts, position=behavior.position,
-                                         texts=texts, progress=False)
+        vector = extract_steering_vector(
+            source, behavior.contrasts, position=behavior.position, texts=texts, progress=False
+        )
         layer = choose_layer(source, vector, behavior.items[::2], texts)
         for target in loaded:
-            if target is source: continue
-            found.append(transfer(source, target, behavior, layer=layer, vector=vector, texts=texts,
-                                  progress=False, **options))
+            if target is source:
+                continue
+            found.append(
+                transfer(
+                    source,
+                    target,
+                    behavior,
+                    layer=layer,
+                    vector=vector,
+                    texts=texts,
+                    progress=False,
+                    **options,
+                )
+            )
     return Transfers(tuple(found))

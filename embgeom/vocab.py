@@ -28,39 +28,44 @@ def _byte_table():
     hidden = [b for b in range(256) if b not in visible]
     return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
 
+
 _BYTES = _byte_table()
 
 # %% ../nbs/api/10_vocab.ipynb #7175a780
 def _byte_level(
-    piece, # the token as the vocabulary spells it
-    suffix=None, # what ends a word, in the vocabularies (CLIP's) that mark ends instead of beginnings
-): # its bytes
+    piece,  # the token as the vocabulary spells it
+    suffix=None,  # what ends a word, in the vocabularies (CLIP's) that mark ends instead of beginnings
+):  # its bytes
     "The bytes of a byte-level `piece`; a `suffix` that marks the end of a word becomes a space"
     ends = bool(suffix) and piece.endswith(suffix)
     text = piece.removesuffix(suffix) if ends else piece
-    if any(c not in _BYTES for c in text): return piece.encode()
+    if any(c not in _BYTES for c in text):
+        return piece.encode()
     return bytes(_BYTES[c] for c in text) + b" " * ends
 
 # %% ../nbs/api/10_vocab.ipynb #9352f2cf
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
+
 def _sentencepiece(
-    piece, # the token as the vocabulary spells it
-    mark="▁", # what stands for a space
-    fallback=True, # whether pieces like `<0x0A>` stand for one byte
-): # its bytes
+    piece,  # the token as the vocabulary spells it
+    mark="▁",  # what stands for a space
+    fallback=True,  # whether pieces like `<0x0A>` stand for one byte
+):  # its bytes
     "The bytes of a sentencepiece `piece`: each `mark` is a space, and with `fallback`, `<0x0A>` is the byte 10"
-    if fallback and (byte := _FALLBACK.fullmatch(piece)): return bytes([int(byte[1], 16)])
+    if fallback and (byte := _FALLBACK.fullmatch(piece)):
+        return bytes([int(byte[1], 16)])
     return piece.replace(mark, " ").encode()
 
 # %% ../nbs/api/10_vocab.ipynb #d846c1d5
 def _wordpiece(
-    piece, # the token as the vocabulary spells it
-    prefix="##", # what marks a piece that continues a word
-    alone=frozenset(), # pieces that are cut off even inside a word
-): # its bytes
+    piece,  # the token as the vocabulary spells it
+    prefix="##",  # what marks a piece that continues a word
+    alone=frozenset(),  # pieces that are cut off even inside a word
+):  # its bytes
     "The bytes of a WordPiece `piece`: bare behind `prefix` and if it stands `alone`, else with the space before it"
-    if piece.startswith(prefix) and piece != prefix: return piece.removeprefix(prefix).encode()
+    if piece.startswith(prefix) and piece != prefix:
+        return piece.removeprefix(prefix).encode()
     return piece.encode() if piece in alone else b" " + piece.encode()
 
 # %% ../nbs/api/10_vocab.ipynb #700ae5a0
@@ -72,7 +77,8 @@ def _backend(tokenizer):
 
 def _steps(part):
     "The steps of a decoder or pre-tokenizer, those of a sequence one by one, as dicts"
-    if part is None: return []
+    if part is None:
+        return []
     state = json.loads(part.__getstate__())
     return state.get("decoders") or state.get("pretokenizers") or [state]
 
@@ -80,8 +86,10 @@ def _steps(part):
 def _space_mark(steps):
     "What the `steps` of a decoder or pre-tokenizer turn into a space, or None"
     for step in steps:
-        if step["type"] == "Metaspace": return step["replacement"]
-        if step["type"] == "Replace" and step["content"] == " ": return step["pattern"].get("String")
+        if step["type"] == "Metaspace":
+            return step["replacement"]
+        if step["type"] == "Replace" and step["content"] == " ":
+            return step["pattern"].get("String")
 
 # %% ../nbs/api/10_vocab.ipynb #7dcd7d9a
 def _fast_spelling(backend):
@@ -91,44 +99,68 @@ def _fast_spelling(backend):
     if "ByteLevel" in kinds | {step["type"] for step in before}:
         return "byte-level", dict(suffix=getattr(backend.model, "end_of_word_suffix", None))
     if "WordPiece" in kinds:
-        return "wordpiece", dict(prefix=next(s["prefix"] for s in decoder if s["type"] == "WordPiece"))
+        return "wordpiece", dict(
+            prefix=next(s["prefix"] for s in decoder if s["type"] == "WordPiece")
+        )
     if mark := _space_mark(decoder + before):
-        return "sentencepiece", dict(mark=mark, fallback=bool(getattr(backend.model, "byte_fallback", False)))
+        return "sentencepiece", dict(
+            mark=mark, fallback=bool(getattr(backend.model, "byte_fallback", False))
+        )
 
 # %% ../nbs/api/10_vocab.ipynb #7ebea6a4
 def _slow_spelling(tokenizer):
     "The same for a `tokenizer` written in Python"
-    if hasattr(tokenizer, "sp_model"): return "sentencepiece", dict(fallback="<0x00>" in tokenizer.get_vocab())
-    if hasattr(tokenizer, "byte_decoder"): return "byte-level", {}
-    if hasattr(tokenizer, "wordpiece_tokenizer"): return "wordpiece", {}
+    if hasattr(tokenizer, "sp_model"):
+        return "sentencepiece", dict(fallback="<0x00>" in tokenizer.get_vocab())
+    if hasattr(tokenizer, "byte_decoder"):
+        return "byte-level", {}
+    if hasattr(tokenizer, "wordpiece_tokenizer"):
+        return "wordpiece", {}
 
 # %% ../nbs/api/10_vocab.ipynb #a4b59d41
 def _spelling(tokenizer):
     "How `tokenizer` spells its tokens: (kind, options)"
     if not hasattr(tokenizer, "get_vocab"):
-        raise TypeError(f"A tokenizer is wanted, {type(tokenizer).__name__} came. Get one with "
-                        "transformers.AutoTokenizer.from_pretrained(...).")
+        raise TypeError(
+            f"A tokenizer is wanted, {type(tokenizer).__name__} came. Get one with "
+            "transformers.AutoTokenizer.from_pretrained(...)."
+        )
     backend = _backend(tokenizer)
     found = _fast_spelling(backend) if backend is not None else _slow_spelling(tokenizer)
-    if found: return found
-    parts = f" (decoder {backend.decoder}, pre-tokenizer {backend.pre_tokenizer})" if backend is not None else ""
-    raise ValueError(f"Cannot tell how {type(tokenizer).__name__}{parts} spells its tokens: neither byte-level, sentencepiece "
-                     "nor WordPiece. Give each row's bytes by hand: load_space(..., tokenizer=[b'...', ...]).")
+    if found:
+        return found
+    parts = (
+        f" (decoder {backend.decoder}, pre-tokenizer {backend.pre_tokenizer})"
+        if backend is not None
+        else ""
+    )
+    raise ValueError(
+        f"Cannot tell how {type(tokenizer).__name__}{parts} spells its tokens: neither byte-level, sentencepiece "
+        "nor WordPiece. Give each row's bytes by hand: load_space(..., tokenizer=[b'...', ...])."
+    )
 
 # %% ../nbs/api/10_vocab.ipynb #191a4e5e
 def _cut_off(tokenizer, pieces):
     "Those one-character `pieces` that `tokenizer` cuts off even inside a word"
     backend = _backend(tokenizer)
-    cut = tokenizer.tokenize if hasattr(tokenizer, "tokenize") else lambda text: backend.encode(text, add_special_tokens=False).tokens
+    cut = (
+        tokenizer.tokenize
+        if hasattr(tokenizer, "tokenize")
+        else lambda text: backend.encode(text, add_special_tokens=False).tokens
+    )
     return frozenset(p for p in pieces if len(p) == 1 and p in cut(f"a{p}a"))
 
 # %% ../nbs/api/10_vocab.ipynb #66108b38
-_RESERVED = re.compile(r"[<\[]\|?_*(unused|reserved|extra|dummy|special|control|placeholder|unk|madeup)"
-                       r"([_-]?(special|token|id|word))*[_-]?\d+_*\|?[>\]]|madeupword\d+", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"[<\[]\|?_*(unused|reserved|extra|dummy|special|control|placeholder|unk|madeup)"
+    r"([_-]?(special|token|id|word))*[_-]?\d+_*\|?[>\]]|madeupword\d+",
+    re.IGNORECASE,
+)
+
 
 def is_reserved(
-    piece: str, # the token as its vocabulary spells it
-) -> bool: # whether it is a name kept free
+    piece: str,  # the token as its vocabulary spells it
+) -> bool:  # whether it is a name kept free
     "Whether `piece` is a name without text of its own, such as `[unused12]`"
     return _RESERVED.fullmatch(piece) is not None
 
@@ -136,26 +168,41 @@ def is_reserved(
 @dataclass(frozen=True, repr=False)
 class TokenKeys(Mapping):
     "What the ids of one tokenizer stand for: a mapping from the id of each ordinary token to its bytes"
-    kind: str # "byte-level", "sentencepiece" or "wordpiece"
-    ordinary: dict # id -> bytes, no two alike
-    special: dict # id -> literal text in bytes, of special tokens
-    reserved: dict # id -> the same, of names kept free
-    same_bytes: dict # id that was left out -> the ordinary id with the same bytes
 
-    def __getitem__(self, id): return self.ordinary[id]
-    def __iter__(self): return iter(self.ordinary)
-    def __len__(self): return len(self.ordinary)
+    kind: str  # "byte-level", "sentencepiece" or "wordpiece"
+    ordinary: dict  # id -> bytes, no two alike
+    special: dict  # id -> literal text in bytes, of special tokens
+    reserved: dict  # id -> the same, of names kept free
+    same_bytes: dict  # id that was left out -> the ordinary id with the same bytes
+
+    def __getitem__(self, id):
+        return self.ordinary[id]
+
+    def __iter__(self):
+        return iter(self.ordinary)
+
+    def __len__(self):
+        return len(self.ordinary)
 
     @cached_property
-    def n_ids(self): return 1 + max([*self.ordinary, *self.special, *self.reserved, *self.same_bytes], default=-1)
+    def n_ids(self):
+        return 1 + max(
+            [*self.ordinary, *self.special, *self.reserved, *self.same_bytes], default=-1
+        )
 
     def __repr__(self):
-        return (f"TokenKeys: {self.kind}, {len(self):,} ordinary tokens; {len(self.special):,} special, "
-                f"{len(self.reserved):,} reserved, {len(self.same_bytes):,} with the bytes of another")
+        return (
+            f"TokenKeys: {self.kind}, {len(self):,} ordinary tokens; {len(self.special):,} special, "
+            f"{len(self.reserved):,} reserved, {len(self.same_bytes):,} with the bytes of another"
+        )
 
-    def to_frame(self): # columns id, key, status
+    def to_frame(self):  # columns id, key, status
         "One row for each id"
-        rows = [(i, k, name) for name in ("ordinary", "special", "reserved") for i, k in getattr(self, name).items()]
+        rows = [
+            (i, k, name)
+            for name in ("ordinary", "special", "reserved")
+            for i, k in getattr(self, name).items()
+        ]
         rows += [(i, self[j], f"same bytes as {j}") for i, j in self.same_bytes.items()]
         return pd.DataFrame(sorted(rows), columns=["id", "key", "status"])
 
@@ -164,11 +211,17 @@ def _pieces(tokenizer):
     "id -> piece of `tokenizer`, the set of special ids, and the set of ids added in plain text"
     backend = _backend(tokenizer)
     if backend is not None:
-        vocab, own, added = backend.get_vocab(True), backend.get_vocab(False), backend.get_added_tokens_decoder()
+        vocab, own, added = (
+            backend.get_vocab(True),
+            backend.get_vocab(False),
+            backend.get_added_tokens_decoder(),
+        )
     else:
         vocab, added = tokenizer.get_vocab(), getattr(tokenizer, "added_tokens_decoder", {})
         own = {p: i for p, i in vocab.items() if i not in added}
-    special = {i for i, t in added.items() if t.special} | set(getattr(tokenizer, "all_special_ids", ()))
+    special = {i for i, t in added.items() if t.special} | set(
+        getattr(tokenizer, "all_special_ids", ())
+    )
     plain = {i for i, t in added.items() if own.get(t.content) != i}
     return {i: p for p, i in vocab.items()}, special, plain
 
@@ -177,141 +230,213 @@ def _first_of_each(keys, rank):
     "`keys` (id -> bytes) with one id for each key, that of lowest `rank`, and the ids left out with the one kept"
     kept, left = {}, {}
     for i in sorted(keys, key=rank):
-        if keys[i] in kept: left[i] = kept[keys[i]]
-        else: kept[keys[i]] = i
+        if keys[i] in kept:
+            left[i] = kept[keys[i]]
+        else:
+            kept[keys[i]] = i
     return {i: keys[i] for i in sorted(kept.values())}, dict(sorted(left.items()))
 
 # %% ../nbs/api/10_vocab.ipynb #473b3ff2
 def token_keys(
-    tokenizer, # a tokenizer of `transformers` or `tokenizers`
-) -> TokenKeys: # id -> bytes, and what is left out of it
+    tokenizer,  # a tokenizer of `transformers` or `tokenizers`
+) -> TokenKeys:  # id -> bytes, and what is left out of it
     "The bytes of each ordinary token of `tokenizer`; special and reserved ones are kept apart"
     kind, options = _spelling(tokenizer)
     pieces, special, plain = _pieces(tokenizer)
-    if kind == "wordpiece": options["alone"] = _cut_off(tokenizer, pieces.values())
-    to_bytes = partial({"byte-level": _byte_level, "sentencepiece": _sentencepiece, "wordpiece": _wordpiece}[kind], **options)
-    keys = {i: p.encode() if i in plain else to_bytes(p) for i, p in pieces.items() if i not in special}
-    reserved = {i: pieces[i].encode() for i in sorted(keys) if is_reserved(pieces[i]) or not keys[i]}
-    spare = lambda i: bool(_FALLBACK.fullmatch(pieces[i])) or pieces[i].startswith(options.get("prefix", "##"))
-    ordinary, same = _first_of_each({i: k for i, k in keys.items() if i not in reserved}, lambda i: (i not in plain, spare(i), i))
-    return TokenKeys(kind, ordinary, {i: pieces[i].encode() for i in sorted(special) if i in pieces}, reserved, same)
+    if kind == "wordpiece":
+        options["alone"] = _cut_off(tokenizer, pieces.values())
+    to_bytes = partial(
+        {"byte-level": _byte_level, "sentencepiece": _sentencepiece, "wordpiece": _wordpiece}[kind],
+        **options,
+    )
+    keys = {
+        i: p.encode() if i in plain else to_bytes(p) for i, p in pieces.items() if i not in special
+    }
+    reserved = {
+        i: pieces[i].encode() for i in sorted(keys) if is_reserved(pieces[i]) or not keys[i]
+    }
+    spare = lambda i: (
+        bool(_FALLBACK.fullmatch(pieces[i])) or pieces[i].startswith(options.get("prefix", "##"))
+    )
+    ordinary, same = _first_of_each(
+        {i: k for i, k in keys.items() if i not in reserved},
+        lambda i: (i not in plain, spare(i), i),
+    )
+    return TokenKeys(
+        kind,
+        ordinary,
+        {i: pieces[i].encode() for i in sorted(special) if i in pieces},
+        reserved,
+        same,
+    )
 
 # %% ../nbs/api/10_vocab.ipynb #41592eab
-MIN_TOKENS = 10 # fewer tokens than this carry no statistics
+MIN_TOKENS = 10  # fewer tokens than this carry no statistics
+
 
 def _check_overlap(a, b, n):
     "Refuse an overlap of `n` tokens if it is too small to compare `a` and `b`"
-    if n >= max(2, min(MIN_TOKENS, (min(len(a), len(b)) + 1) // 2)): return
-    show = lambda space: ", ".join(repr(token_label(t)) for t in space.tokens[len(space)//2:][:4])
-    raise ValueError(f"Only {n} tokens are common to {a.name or 'the first space'} ({len(a):,} tokens, such as {show(a)}) and "
-                     f"{b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their vocabularies are too different to compare, "
-                     "or one was read with the wrong tokenizer.")
+    if n >= max(2, min(MIN_TOKENS, (min(len(a), len(b)) + 1) // 2)):
+        return
+    show = lambda space: ", ".join(
+        repr(token_label(t)) for t in space.tokens[len(space) // 2 :][:4]
+    )
+    raise ValueError(
+        f"Only {n} tokens are common to {a.name or 'the first space'} ({len(a):,} tokens, such as {show(a)}) and "
+        f"{b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their vocabularies are too different to compare, "
+        "or one was read with the wrong tokenizer."
+    )
 
 # %% ../nbs/api/10_vocab.ipynb #f4177134
 def _check_spaces(*spaces):
     for space in spaces:
         if not isinstance(space, EmbeddingSpace):
-            raise TypeError(f"match_tokens takes two EmbeddingSpace, from load_space(...); {type(space).__name__} came.")
+            raise TypeError(
+                f"match_tokens takes two EmbeddingSpace, from load_space(...); {type(space).__name__} came."
+            )
 
 
 def _sampled(rows, sample, random_state):
     "`sample` of `rows` without replacement, in their order; all if it is None"
-    if sample is None: return rows
-    if not isinstance(sample, (int, np.integer)) or isinstance(sample, bool) or not 2 <= sample <= len(rows):
-        raise ValueError(f"sample is a number of tokens from 2 to the {len(rows):,} that are common, or None for all; {sample!r} came.")
+    if sample is None:
+        return rows
+    if (
+        not isinstance(sample, (int, np.integer))
+        or isinstance(sample, bool)
+        or not 2 <= sample <= len(rows)
+    ):
+        raise ValueError(
+            f"sample is a number of tokens from 2 to the {len(rows):,} that are common, or None for all; {sample!r} came."
+        )
     return np.sort(np.random.default_rng(random_state).choice(rows, sample, replace=False))
 
 # %% ../nbs/api/10_vocab.ipynb #98eb855e
 def match_tokens(
-    a: EmbeddingSpace, # the source
-    b: EmbeddingSpace, # the target
-    sample: int | None = None, # how many of the common tokens to draw, None for all
-    random_state: int = 0, # which draw
-) -> SpacePair: # both cut to the same tokens, in the order of `a`
+    a: EmbeddingSpace,  # the source
+    b: EmbeddingSpace,  # the target
+    sample: int | None = None,  # how many of the common tokens to draw, None for all
+    random_state: int = 0,  # which draw
+) -> SpacePair:  # both cut to the same tokens, in the order of `a`
     "`a` and `b` cut to the tokens with the same bytes; `report` says what share of each that is"
     _check_spaces(a, b)
     common = set(a.tokens) & set(b.tokens)
     _check_overlap(a, b, len(common))
-    rows = _sampled(np.array([i for i, t in enumerate(a.tokens) if t in common]), sample, random_state)
-    report = dict(matched=len(common), only_source=len(a) - len(common), only_target=len(b) - len(common),
-                  source_share=len(common) / len(a), target_share=len(common) / len(b), sampled=len(rows))
+    rows = _sampled(
+        np.array([i for i, t in enumerate(a.tokens) if t in common]), sample, random_state
+    )
+    report = dict(
+        matched=len(common),
+        only_source=len(a) - len(common),
+        only_target=len(b) - len(common),
+        source_share=len(common) / len(a),
+        target_share=len(common) / len(b),
+        sampled=len(rows),
+    )
     return SpacePair(a.subset(rows), b.subset([a.tokens[i] for i in rows]), report)
 
 # %% ../nbs/api/10_vocab.ipynb #cfd8f0af
 GROUPS = ("word-like", "other scripts", "code and punctuation")
 
+
 @lru_cache(maxsize=None)
 def _is_foreign(char):
     "Whether `char` belongs to a script other than Latin"
-    if char.isascii() or unicodedata.category(char)[0] not in "LM" and unicodedata.category(char) != "Nd": return False
+    if (
+        char.isascii()
+        or unicodedata.category(char)[0] not in "LM"
+        and unicodedata.category(char) != "Nd"
+    ):
+        return False
     return not unicodedata.name(char, "").startswith(("LATIN", "COMBINING", "VARIATION SELECTOR"))
 
 
 def _group(token):
     "The kind of one `token`"
-    try: text = token.decode().removeprefix(" ")
-    except UnicodeDecodeError: return "other scripts"
-    if any(map(_is_foreign, text)): return "other scripts"
+    try:
+        text = token.decode().removeprefix(" ")
+    except UnicodeDecodeError:
+        return "other scripts"
+    if any(map(_is_foreign, text)):
+        return "other scripts"
     humps = any(a.islower() and b.isupper() for a, b in pairwise(text))
     return "word-like" if text.isalpha() and not humps else "code and punctuation"
 
 # %% ../nbs/api/10_vocab.ipynb #3240e83c
 def token_groups(
-    tokens, # keys (bytes), of a space, a pair, or any list
-) -> np.ndarray: # labels (n,), each one of `GROUPS`
+    tokens,  # keys (bytes), of a space, a pair, or any list
+) -> np.ndarray:  # labels (n,), each one of `GROUPS`
     "The kind of each of `tokens`: word-like, other scripts, or code and punctuation"
     tokens = getattr(tokens, "tokens", tokens)
     if isinstance(tokens, (bytes, str)) or not all(isinstance(t, bytes) for t in tokens):
-        raise TypeError("token_groups takes a list of tokens in bytes, e.g. [b' king', b'ing'], or a space or pair.")
+        raise TypeError(
+            "token_groups takes a list of tokens in bytes, e.g. [b' king', b'ing'], or a space or pair."
+        )
     return np.array([_group(t) for t in tokens], dtype=object)
 
 # %% ../nbs/api/10_vocab.ipynb #e0682fd8
 def id_rank_groups(
-    ids, # the tokens' ids (n,), such as `space.ids`; a space does too
-    n: int = 4, # how many groups of equal size
-) -> np.ndarray: # labels (n tokens,): "rank 1/4" has the lowest ids
+    ids,  # the tokens' ids (n,), such as `space.ids`; a space does too
+    n: int = 4,  # how many groups of equal size
+) -> np.ndarray:  # labels (n tokens,): "rank 1/4" has the lowest ids
     "Cut tokens into `n` parts of equal size by the rank of their `ids`"
     ids = np.asarray(getattr(ids, "ids", ids))
-    if ids.ndim != 1 or ids.dtype.kind not in "iu": raise TypeError("id_rank_groups takes a list of ids (whole numbers), such as space.ids.")
-    if not 1 <= n <= len(ids): raise ValueError(f"{len(ids)} tokens can be cut into 1 to {len(ids)} parts, not {n}.")
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise TypeError("id_rank_groups takes a list of ids (whole numbers), such as space.ids.")
+    if not 1 <= n <= len(ids):
+        raise ValueError(f"{len(ids)} tokens can be cut into 1 to {len(ids)} parts, not {n}.")
     part = np.argsort(np.argsort(ids, kind="stable"), kind="stable") * n // len(ids)
-    return np.array([f"rank {p+1}/{n}" for p in part], dtype=object)
+    return np.array([f"rank {p + 1}/{n}" for p in part], dtype=object)
 
 # %% ../nbs/api/10_vocab.ipynb #e8e98f79
 def _as_row(result):
     "What an analysis gave, as a dict of numbers"
     if isinstance(result, Result):
         columns = result.to_frame().select_dtypes("number")
-        return result.numbers() | {f: columns[f].mean() for f in columns if f not in result.numbers()}
+        return result.numbers() | {
+            f: columns[f].mean() for f in columns if f not in result.numbers()
+        }
     values = np.asarray(result, dtype=float)
     return {"value" if values.ndim == 0 else "mean": float(values.mean())}
 
 # %% ../nbs/api/10_vocab.ipynb #ac42d074
 def _labels(thing, groups):
     "One label for each token of `thing`"
-    if groups is None: return token_groups(thing.tokens)
+    if groups is None:
+        return token_groups(thing.tokens)
     labels = np.asarray(groups, dtype=object)
     if labels.shape != (len(thing),):
-        raise ValueError(f"groups gives one label for each of the {len(thing):,} tokens; shape {labels.shape} came.")
+        raise ValueError(
+            f"groups gives one label for each of the {len(thing):,} tokens; shape {labels.shape} came."
+        )
     return labels
 
 # %% ../nbs/api/10_vocab.ipynb #245055f6
 def by_group(
-    analysis, # a function of a pair or space that gives a number, an array (n,), or a `Result`
-    data, # the `SpacePair` or `EmbeddingSpace` to cut
-    groups=None, # one label for each token (n,); `token_groups` where not given
-    **kwargs, # handed to `analysis`
-) -> pd.DataFrame: # one row a group: group, n_tokens, the numbers, and a note where they are missing
+    analysis,  # a function of a pair or space that gives a number, an array (n,), or a `Result`
+    data,  # the `SpacePair` or `EmbeddingSpace` to cut
+    groups=None,  # one label for each token (n,); `token_groups` where not given
+    **kwargs,  # handed to `analysis`
+) -> (
+    pd.DataFrame
+):  # one row a group: group, n_tokens, the numbers, and a note where they are missing
     "Run `analysis` on the tokens of each group of `data` alone"
     labels, rows, failed = _labels(data, groups), [], []
-    for label in sorted(set(labels), key=lambda s: (GROUPS.index(s) if s in GROUPS else len(GROUPS), str(s))):
+    for label in sorted(
+        set(labels), key=lambda s: (GROUPS.index(s) if s in GROUPS else len(GROUPS), str(s))
+    ):
         chosen = np.flatnonzero(labels == label)
         row = dict(group=label, n_tokens=len(chosen))
-        if len(chosen) < MIN_TOKENS: row["note"] = f"too few tokens (under {MIN_TOKENS})"
+        if len(chosen) < MIN_TOKENS:
+            row["note"] = f"too few tokens (under {MIN_TOKENS})"
         else:
-            try: row |= _as_row(analysis(data.subset(chosen), **kwargs))
-            except ValueError as error: row["note"], failed = str(error), [*failed, error]
+            try:
+                row |= _as_row(analysis(data.subset(chosen), **kwargs))
+            except ValueError as error:
+                row["note"], failed = str(error), [*failed, error]
         rows.append(row)
-    if failed and len(failed) == sum(r["n_tokens"] >= MIN_TOKENS for r in rows): raise failed[0]
-    frame = pd.DataFrame(rows, columns=[c for c in dict.fromkeys(k for r in rows for k in r) if c != "note"])
+    if failed and len(failed) == sum(r["n_tokens"] >= MIN_TOKENS for r in rows):
+        raise failed[0]
+    frame = pd.DataFrame(
+        rows, columns=[c for c in dict.fromkeys(k for r in rows for k in r) if c != "note"]
+    )
     return frame.assign(note=[r.get("note", "") for r in rows])

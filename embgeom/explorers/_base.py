@@ -25,8 +25,8 @@ from ..spaces import token_label
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0006
 def words_html(
-    text: str, # plain text, `**` around what is bold
-) -> str: # HTML
+    text: str,  # plain text, `**` around what is bold
+) -> str:  # HTML
     "`text` as HTML: nothing in it is markup but the `**`"
     return re.sub(r"\*\*([\w.,-]+)\*\*", r"<strong>\1</strong>", escaped(text))
 
@@ -34,10 +34,11 @@ def words_html(
 @dataclass(frozen=True)
 class Step:
     "One step of a method: what is done, in words and formula, and what it gives, as a picture"
-    title: str # a few words
-    text: str # plain text, `**` around what is bold
-    formula: str # HTML; "" for none
-    chart: object # an altair chart
+
+    title: str  # a few words
+    text: str  # plain text, `**` around what is bold
+    formula: str  # HTML; "" for none
+    chart: object  # an altair chart
 
     def to_html(self, number, of):
         "The words of the step, the `number`-th `of` so many"
@@ -140,12 +141,13 @@ SCRIPT = r"""(async (id, address, first) => {
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0011
 def page_html(
-    address, # of the table, from where the page lies; None where there is none
-    first, # number of the token that is shown first
-) -> str: # HTML
+    address,  # of the table, from where the page lies; None where there is none
+    first,  # number of the token that is shown first
+) -> str:  # HTML
     "What stands in a page in the place of the controls"
     frozen = f'<p class="embgeom-frozen">{FROZEN}</p>'
-    if address is None: return frozen
+    if address is None:
+        return frozen
     id = "embgeom-" + sha256(f"{address} {first}".encode()).hexdigest()[:12]
     return f"""{frozen}<div id="{id}"><p class="embgeom-ask">
 <label>search <input class="embgeom-query" placeholder="part of a token"></label>
@@ -155,16 +157,17 @@ def page_html(
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0013
 def packed(
-    values, # numbers, one or more for each token
-    scale=1, # what one unit is worth
-    type="i2", # of the whole numbers: u1, i1, u2 or i2
-    **more, # said of the column besides: digits, choices, names
-) -> dict: # for the table
+    values,  # numbers, one or more for each token
+    scale=1,  # what one unit is worth
+    type="i2",  # of the whole numbers: u1, i1, u2 or i2
+    **more,  # said of the column besides: digits, choices, names
+) -> dict:  # for the table
     "A column of numbers for the table beside a page; ValueError where they do not fit"
-    whole, most = np.rint(np.asarray(values, float)/scale), np.iinfo(type)
+    whole, most = np.rint(np.asarray(values, float) / scale), np.iinfo(type)
     if whole.min() < most.min or whole.max() > most.max:
-        raise ValueError(f"Numbers from {whole.min():g} to {whole.max():g} units do not fit into "
-                         f"{type}.")
+        raise ValueError(
+            f"Numbers from {whole.min():g} to {whole.max():g} units do not fit into {type}."
+        )
     data = b64encode(whole.astype(f"<{type}").tobytes()).decode()
     return {"type": type, "scale": scale, "data": data, **more}
 
@@ -179,27 +182,37 @@ def progress(what, data):
 
 def value_of(control):
     "A property that is the value of the widget in the attribute `control`"
-    return property(lambda explorer: getattr(explorer, control).value,
-                    lambda explorer, value: setattr(getattr(explorer, control), "value", value))
+    return property(
+        lambda explorer: getattr(explorer, control).value,
+        lambda explorer, value: setattr(getattr(explorer, control), "value", value),
+    )
 
 
 def shown(chart):
     "The `outputs` of an Output widget that shows `chart`, or a text of HTML"
     html = chart if isinstance(chart, str) else chart_html(chart)
     plain = "" if isinstance(chart, str) else f"<Chart: {chart.description}>"
-    return ({"output_type": "display_data", "data": {"text/html": html, "text/plain": plain}, "metadata": {}},)
+    return (
+        {
+            "output_type": "display_data",
+            "data": {"text/html": html, "text/plain": plain},
+            "metadata": {},
+        },
+    )
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0017
 class Explorer(widgets.VBox):
     "A picture, a sentence and steps, with controls for where there is a kernel; what explorers share"
+
     what = ""  # what is explored, for the heading
     recipe = ()  # the functions that make the steps from the explorer
     page = None  # the address of the table beside the page
     row = 0
 
-    def __init__(self,
-        controls, # widgets, from top to bottom
-        watched, # those of them with a `value` that the picture depends on
+    def __init__(
+        self,
+        controls,  # widgets, from top to bottom
+        watched,  # those of them with a `value` that the picture depends on
     ):
         self._said, self._sentence, self._picture = widgets.HTML(), widgets.HTML(), widgets.Output()
         self._before = {}  # id of a chart -> the chart, kept so that the id stays its own, and what shows it
@@ -208,76 +221,111 @@ class Explorer(widgets.VBox):
         live = widgets.VBox([widgets.HTML(LIVE), *controls, self._said])
         page = widgets.Output(outputs=shown(page_html(self.page, self.row)))
         parts = {"live": live, "page": page, "still": self._sentence, "steps": self._tab}
-        for name, part in parts.items(): part.add_class(f"embgeom-{name}")
+        for name, part in parts.items():
+            part.add_class(f"embgeom-{name}")
         self._picture.add_class("embgeom-still")
-        super().__init__([widgets.HTML(STYLE), widgets.HTML(f"<strong>{self.what}</strong>"), live, page, self._sentence,
-                          self._picture, widgets.HTML("<strong>Step by step</strong>"), self._tab])
+        super().__init__(
+            [
+                widgets.HTML(STYLE),
+                widgets.HTML(f"<strong>{self.what}</strong>"),
+                live,
+                page,
+                self._sentence,
+                self._picture,
+                widgets.HTML("<strong>Step by step</strong>"),
+                self._tab,
+            ]
+        )
         self.add_class("embgeom-explorer")
         self._refresh()
-        for i, step in enumerate(self.steps): self._tab.set_title(i, f"{i + 1} {step.title}")
-        for control in watched: control.observe(lambda change: self._refresh(), "value")
+        for i, step in enumerate(self.steps):
+            self._tab.set_title(i, f"{i + 1} {step.title}")
+        for control in watched:
+            control.observe(lambda change: self._refresh(), "value")
 
     def _refresh(self):
         "Compute, and put everything on the screen: what is looked at first, the other steps after it"
         self._said.value = "Computing ..."
         self.compute()
         self.sentence, self.chart, self._drawn = self.say(), self.draw(), {}
-        self._sentence.value = f'<p role="status" aria-live="polite">{words_html(self.sentence)}</p>'
+        self._sentence.value = (
+            f'<p role="status" aria-live="polite">{words_html(self.sentence)}</p>'
+        )
         self._picture.outputs = self._outputs(self.chart)
-        self.steps, first = [None]*len(self.recipe), self._tab.selected_index or 0
-        for i in (first, *range(first), *range(first + 1, len(self.recipe))): self._fill(i)
+        self.steps, first = [None] * len(self.recipe), self._tab.selected_index or 0
+        for i in (first, *range(first), *range(first + 1, len(self.recipe))):
+            self._fill(i)
         self._before, self._said.value = self._drawn, ""
 
     def _fill(self, i):
         "Make step `i` and put it in its place"
         self.steps[i] = step = self.recipe[i](self)
         words, picture = self._frames[i]
-        words.value, picture.outputs = step.to_html(i + 1, len(self.recipe)), self._outputs(step.chart)
+        words.value, picture.outputs = (
+            step.to_html(i + 1, len(self.recipe)),
+            self._outputs(step.chart),
+        )
 
     def _outputs(self, chart):
         "What shows `chart`; not made again for a chart that is on the screen already"
-        self._drawn[id(chart)] = self._drawn.get(id(chart)) or self._before.get(id(chart)) or (chart, shown(chart))
+        self._drawn[id(chart)] = (
+            self._drawn.get(id(chart)) or self._before.get(id(chart)) or (chart, shown(chart))
+        )
         return self._drawn[id(chart)][1]
 
     def _ipython_display_(self, **kwargs):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        data = {"text/plain": f"{type(self).__name__}: {self.sentence.replace('**', '')}",
-                "application/vnd.jupyter.widget-view+json": view}
-        if pictures_enabled(): data["image/png"] = b64encode(chart_png(self.chart)).decode()
+        data = {
+            "text/plain": f"{type(self).__name__}: {self.sentence.replace('**', '')}",
+            "application/vnd.jupyter.widget-view+json": view,
+        }
+        if pictures_enabled():
+            data["image/png"] = b64encode(chart_png(self.chart)).decode()
         display(data, raw=True)
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0019
 def search(
-    texts, # of the tokens
-    query, # part of a text
-    most=50, # how many to find
-) -> list: # numbers of texts
+    texts,  # of the tokens
+    query,  # part of a text
+    most=50,  # how many to find
+) -> list:  # numbers of texts
     "Numbers of the `texts` that contain `query`, in small letters or large, the likeliest first"
     query = query.replace("␣", " ")
     word, small = query.strip() or query, query.lower()
     lower = word.lower()
     found = [(i, t, t.lower()) for i, t in enumerate(texts) if small in t.lower()]
 
-    def key(f): # the script of the page has the same
-        return (f[1] != " " + word, f[2] != " " + lower, f[2].strip() != lower,
-                not f[2].strip().startswith(lower), len(f[1]), f[0])
+    def key(f):  # the script of the page has the same
+        return (
+            f[1] != " " + word,
+            f[2] != " " + lower,
+            f[2].strip() != lower,
+            not f[2].strip().startswith(lower),
+            len(f[1]),
+            f[0],
+        )
+
     return [i for i, _, _ in sorted(found, key=key)[:most]]
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0023
 class TokenExplorer(Explorer):
     "An explorer of one token, which is searched for; what the three on geometry share"
+
     sentence_of = ""  # with {token} and other places, which `values` fills
 
-    def __init__(self,
-        data, # a pair or a space: whose tokens are searched
-        token, # which to begin with: key, text or row number
-        controls=(), # more widgets with a `value` that the picture depends on
-        page=None, # address of the table that `publish` writes, from where the page will lie
+    def __init__(
+        self,
+        data,  # a pair or a space: whose tokens are searched
+        token,  # which to begin with: key, text or row number
+        controls=(),  # more widgets with a `value` that the picture depends on
+        page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
         self.data, self.row, self.page = data, int(data.rows(token)[0]), page
         self.names = list(map(token_label, data.tokens))
         self._texts = [t.decode(errors="backslashreplace") for t in data.tokens]
-        self._query = widgets.Text(description="search", placeholder="part of a token, then Enter", continuous_update=False)
+        self._query = widgets.Text(
+            description="search", placeholder="part of a token, then Enter", continuous_update=False
+        )
         self._found = widgets.Dropdown(description="token", options=[(self.plain, self.row)])
         super().__init__([self._query, self._found, *controls], controls)
         self._query.observe(self._on_query, "value")
@@ -288,39 +336,54 @@ class TokenExplorer(Explorer):
         rows = search(self._texts, change["new"]) if change["new"] else []
         none = f"No token contains ‘{change['new']}’; the picture is still of {self.label}."
         self._said.value = "" if rows or not change["new"] else words_html(none)
-        if rows: self._found.options = [(self.names[r], r) for r in rows]
+        if rows:
+            self._found.options = [(self.names[r], r) for r in rows]
 
     def _on_found(self, change):
         "Show the token that was chosen"
-        if change["new"] is None or change["new"] == self.row: return
+        if change["new"] is None or change["new"] == self.row:
+            return
         self.row = change["new"]
         self._refresh()
 
-    def labels(self, rows): return [self.names[r] for r in rows]
+    def labels(self, rows):
+        return [self.names[r] for r in rows]
 
-    def say(self): return self.sentence_of.format(token=self.plain, **self.values())
+    def say(self):
+        return self.sentence_of.format(token=self.plain, **self.values())
 
-    def publish(self,
-        path, # file to write beside the page, .json
-    ): # -> Path
+    def publish(
+        self,
+        path,  # file to write beside the page, .json
+    ):  # -> Path
         "Write the table with which a page shows any token without a kernel"
         table, places = self.table(), self.values()
         keep = {name: "{" + name + "}" for name in ("token", *table["fields"])}
         chart = self.picture("{token}").to_dict()
         data = max(chart["datasets"], key=lambda name: len(chart["datasets"][name]))
-        table = {"tokens": self.names, "sentence": self.sentence_of.format(**{**places, **keep}), "also": [],
-                 "dataset": data, "chart": chart, **table}
-        with replacing(path) as part: part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+        table = {
+            "tokens": self.names,
+            "sentence": self.sentence_of.format(**{**places, **keep}),
+            "also": [],
+            "dataset": data,
+            "chart": chart,
+            **table,
+        }
+        with replacing(path) as part:
+            part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
         return path
 
     @property
-    def plain(self): return self.names[self.row]
+    def plain(self):
+        return self.names[self.row]
 
     @property
-    def label(self): return f"‘{self.plain}’"
+    def label(self):
+        return f"‘{self.plain}’"
 
     @property
-    def token(self): return self.data.tokens[self.row]
+    def token(self):
+        return self.data.tokens[self.row]
 
     @token.setter
     def token(self, token):
@@ -330,18 +393,22 @@ class TokenExplorer(Explorer):
 # %% ../../nbs/api/51_explorers_base.ipynb #base0025
 class Cosines:
     "What is kept of a space to look around one token after the other; `centered`: without the mean of the rows"
+
     def __init__(self, space, name, centered=False):
         self.space, self.name, (n, d) = space, name, space.matrix.shape
-        self.matrix = space.matrix.astype(np.float64 if n*d <= 2**23 else np.float32, copy=False)
+        self.matrix = space.matrix.astype(np.float64 if n * d <= 2**23 else np.float32, copy=False)
         self.mean = np.zeros(d)
-        if centered: self.mean = self.matrix.mean(0, dtype=float)
+        if centered:
+            self.mean = self.matrix.mean(0, dtype=float)
         parts = range(0, n, 8192)
-        self.lengths = np.concatenate([np.linalg.norm(self.matrix[a:a+8192] - self.mean, axis=1) for a in parts])
+        self.lengths = np.concatenate(
+            [np.linalg.norm(self.matrix[a : a + 8192] - self.mean, axis=1) for a in parts]
+        )
 
     def unit(self, rows):
         "Unit rows in double precision (m, d)"
         x = self.space.matrix[rows].astype(float) - self.mean
-        return x/np.linalg.norm(x, axis=1, keepdims=True)
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
 
     def with_all(self, row):
         "Cosines of the token `row` with all tokens (n,); NaN with itself"
@@ -360,5 +427,7 @@ def plane(points):
     "`points` (k, d) less their mean, on the plane of their first two principal directions (k, 2)"
     z = points.astype(float) - points.mean(0, dtype=float)
     axes = np.linalg.svd(z, full_matrices=False)[2][:2]
-    axes = axes*np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: the same every time
+    axes = (
+        axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
+    )  # a sign is free: the same every time
     return z @ axes.T

@@ -12,7 +12,16 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..dimension import explained_variance, gaussian_like
-from ._base import Cosines, Step, TokenExplorer, others, packed, plane, progress, value_of
+from embgeom.explorers._base import (
+    Cosines,
+    Step,
+    TokenExplorer,
+    others,
+    packed,
+    plane,
+    progress,
+    value_of,
+)
 from ..neighbors import nearest_neighbors
 from ..plots import line_chart, map_chart, overlaid_chart
 from ..spaces import SpacePair
@@ -20,39 +29,64 @@ from ..spaces import SpacePair
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00009
 def thin(n, most=120):
     "At most `most` of the numbers 0 .. n-1, both ends and the small ones among them"
-    few = np.linspace(0, n - 1, min(n, most*2//3)).round()
-    return np.unique(np.concatenate([np.arange(min(n, most//3)), few]).astype(int))
+    few = np.linspace(0, n - 1, min(n, most * 2 // 3)).round()
+    return np.unique(np.concatenate([np.arange(min(n, most // 3)), few]).astype(int))
 
 
 def curves(of, cumulative=True):
     "A frame for `line_chart` from name -> ExplainedVariance"
-    values = {name: c.cumulative if cumulative else np.diff(c.cumulative, prepend=0) for name, c in of.items()}
-    return pd.concat([pd.DataFrame({"components": thin(len(v)) + 1, "share": v[thin(len(v))], "model": name})
-                      for name, v in values.items()])
+    values = {
+        name: c.cumulative if cumulative else np.diff(c.cumulative, prepend=0)
+        for name, c in of.items()
+    }
+    return pd.concat(
+        [
+            pd.DataFrame({"components": thin(len(v)) + 1, "share": v[thin(len(v))], "model": name})
+            for name, v in values.items()
+        ]
+    )
 
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00010
 def token_step(e):
     "The token among all others"
     values = {a.name: others(a.with_all(e.row), e.row) for a in e.around}
     far = " and ".join(f"{c[-1]:.2f} in {n}" for n, c in zip(e.sides, e.near_cosines))
-    return Step("token", f"The cosines of {e.label} with all other tokens. Its neighborhood are "
-                         f"the {e.k:,} nearest; the last "
-                f"of them has cosine {far}.",
-                "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| "
-                "|<i>v</i><sub><i>j</i></sub>|",
-                overlaid_chart(values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the "
-                                                 f"right are its neighbors"))
+    return Step(
+        "token",
+        f"The cosines of {e.label} with all other tokens. Its neighborhood are "
+        f"the {e.k:,} nearest; the last "
+        f"of them has cosine {far}.",
+        "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| |<i>v</i><sub><i>j</i></sub>|",
+        overlaid_chart(
+            values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the right are its neighbors"
+        ),
+    )
 
 
 def neighbors_step(e):
     "The neighbors, from the nearest to the last"
     ranks = thin(e.k)
-    frame = pd.concat([pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n})
-                       for n, c in zip(e.sides, e.near_cosines)])
+    frame = pd.concat(
+        [
+            pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n})
+            for n, c in zip(e.sides, e.near_cosines)
+        ]
+    )
     first = "; ".join(f"{n}: {', '.join(e.labels(r[:6]))}" for n, r in zip(e.sides, e.near))
-    return Step("neighbors", f"From the nearest to number {e.k:,}. The first are {first}.", "",
-                line_chart(frame, "rank", "cosine", "model", "neighbor, nearest first", "cosine",
-                           f"The neighbors of {e.plain}: a few are near, then a long tail"))
+    return Step(
+        "neighbors",
+        f"From the nearest to number {e.k:,}. The first are {first}.",
+        "",
+        line_chart(
+            frame,
+            "rank",
+            "cosine",
+            "model",
+            "neighbor, nearest first",
+            "cosine",
+            f"The neighbors of {e.plain}: a few are near, then a long tail",
+        ),
+    )
 
 
 def plane_step(e):
@@ -61,88 +95,169 @@ def plane_step(e):
     ends = np.unique(np.argsort(flat, axis=0, kind="stable")[[0, 1, 2, -3, -2, -1]])
     rows = np.union1d(ends, np.linspace(0, e.k - 1, min(e.k, 250)).round().astype(int))
     names, named = np.array(e.labels(near[rows]), dtype=object), np.isin(rows, ends)
-    frame = pd.DataFrame({"along": flat[rows, 0], "up": flat[rows, 1], "name": names, "shown": np.where(named, names, ""),
-                          "kind": np.where(named, "furthest out", "neighbors")})
-    return Step("center", "Their rows as they are, less the mean of the rows, laid flat on the two "
-                          "directions in which they "
-                f"spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of "
-                f"the variance: the flat picture "
-                "leaves out the rest.", "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
-                map_chart(frame.sort_values("kind", ascending=False, kind="stable"), "along", "up", "kind", "name", "shown",
-                          f"The neighbors of {e.plain} in {e.sides[0]}, laid flat", "first principal direction",
-                          "second principal direction", e.sides[0]))
+    frame = pd.DataFrame(
+        {
+            "along": flat[rows, 0],
+            "up": flat[rows, 1],
+            "name": names,
+            "shown": np.where(named, names, ""),
+            "kind": np.where(named, "furthest out", "neighbors"),
+        }
+    )
+    return Step(
+        "center",
+        "Their rows as they are, less the mean of the rows, laid flat on the two "
+        "directions in which they "
+        f"spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of "
+        f"the variance: the flat picture "
+        "leaves out the rest.",
+        "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
+        map_chart(
+            frame.sort_values("kind", ascending=False, kind="stable"),
+            "along",
+            "up",
+            "kind",
+            "name",
+            "shown",
+            f"The neighbors of {e.plain} in {e.sides[0]}, laid flat",
+            "first principal direction",
+            "second principal direction",
+            e.sides[0],
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00011
 def variances_step(e):
     "How much each direction holds"
     frame = curves(dict(zip(e.sides, e.curves)), cumulative=False).query("share > 1e-5")
-    return Step("variances", "How much of the variance each direction holds, the largest first: "
-                             "the squares of the singular "
-                "values of <i>Z</i>, as shares of their sum.".replace("<i>Z</i>", "Z"),
-                "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
-                line_chart(frame, "components", "share", "model", "direction, the largest first", "share of the variance",
-                           "Each further direction holds less", y_format="~%", log=True))
+    return Step(
+        "variances",
+        "How much of the variance each direction holds, the largest first: "
+        "the squares of the singular "
+        "values of <i>Z</i>, as shares of their sum.".replace("<i>Z</i>", "Z"),
+        "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
+        line_chart(
+            frame,
+            "components",
+            "share",
+            "model",
+            "direction, the largest first",
+            "share of the variance",
+            "Each further direction holds less",
+            y_format="~%",
+            log=True,
+        ),
+    )
 
 
 def sum_step(e):
     "The sum, and where it passes the threshold"
     found = " and ".join(f"**{d}** in {n}" for n, d in zip(e.sides, e.dimensions))
-    return Step("dimension", "Added up: the first so many directions together. The intrinsic "
-                             "dimension is the number at which "
-                f"the sum passes {e.variance:.0%}: {found}.",
-                f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> "
-                f"&gt; {e.variance:g}",
-                e.curve_chart(e.plain, {}))
+    return Step(
+        "dimension",
+        "Added up: the first so many directions together. The intrinsic "
+        "dimension is the number at which "
+        f"the sum passes {e.variance:.0%}: {found}.",
+        f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> "
+        f"&gt; {e.variance:g}",
+        e.curve_chart(e.plain, {}),
+    )
 
 
 def random_step(e):
     "Beside random points"
-    found = "; ".join(f"{n}: {d}, random points {r}" for n, d, r in zip(e.sides, e.dimensions, e.random_dimensions))
-    return Step("random points", f"Is that few? {e.k:,} points spread unevenly even where nothing "
-                                 f"is behind it. The grey lines "
-                f"are for as many random points of the same width, and the {e.k:,} of them that "
-                f"are nearest to one. {found}.",
-                "", e.chart)
+    found = "; ".join(
+        f"{n}: {d}, random points {r}"
+        for n, d, r in zip(e.sides, e.dimensions, e.random_dimensions)
+    )
+    return Step(
+        "random points",
+        f"Is that few? {e.k:,} points spread unevenly even where nothing "
+        f"is behind it. The grey lines "
+        f"are for as many random points of the same width, and the {e.k:,} of them that "
+        f"are nearest to one. {found}.",
+        "",
+        e.chart,
+    )
 
 
 def threshold_step(e):
     "Other thresholds"
-    levels = np.round(np.arange(.5, .991, .01), 2)
-    frame = pd.concat([pd.DataFrame({"level": levels, "dimension": [c.dimension(v) for v in levels], "model": n})
-                       for n, c in zip(e.sides, e.curves)])
-    return Step("threshold", f"The number depends on the threshold: {e.variance:.0%} is a choice, "
-                             f"and so is {e.k:,}. What can "
-                "be compared are tokens and models at the same two numbers.", "",
-                line_chart(frame, "level", "dimension", "model", "share of the variance to reach", "intrinsic dimension",
-                           f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbors)"))
+    levels = np.round(np.arange(0.5, 0.991, 0.01), 2)
+    frame = pd.concat(
+        [
+            pd.DataFrame(
+                {"level": levels, "dimension": [c.dimension(v) for v in levels], "model": n}
+            )
+            for n, c in zip(e.sides, e.curves)
+        ]
+    )
+    return Step(
+        "threshold",
+        f"The number depends on the threshold: {e.variance:.0%} is a choice, "
+        f"and so is {e.k:,}. What can "
+        "be compared are tokens and models at the same two numbers.",
+        "",
+        line_chart(
+            frame,
+            "level",
+            "dimension",
+            "model",
+            "share of the variance to reach",
+            "intrinsic dimension",
+            f"A higher threshold, more dimensions ({e.plain}, {e.k:,} neighbors)",
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00012
 class DimensionExplorer(TokenExplorer):
     "In how many directions the neighbors of a token spread, in one model or two (arXiv 2503.21073)"
-    what = "Intrinsic dimension around one token"
-    recipe = (token_step, neighbors_step, plane_step, variances_step, sum_step, random_step, threshold_step)
 
-    def __init__(self,
-        data, # a SpacePair, or an EmbeddingSpace
-        token=0, # which to begin with: key, text or row number
-        k=None, # neighbors of the token; a tenth of all, at most 1,200, where None
-        variance=.95, # share of their variance to reach
-        page=None, # address of the table that `publish` writes, from where the page will lie
+    what = "Intrinsic dimension around one token"
+    recipe = (
+        token_step,
+        neighbors_step,
+        plane_step,
+        variances_step,
+        sum_step,
+        random_step,
+        threshold_step,
+    )
+
+    def __init__(
+        self,
+        data,  # a SpacePair, or an EmbeddingSpace
+        token=0,  # which to begin with: key, text or row number
+        k=None,  # neighbors of the token; a tenth of all, at most 1,200, where None
+        variance=0.95,  # share of their variance to reach
+        page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
-        n, k = len(data), k or max(2, min(1200, len(data)//10))
+        n, k = len(data), k or max(2, min(1200, len(data) // 10))
         if not 2 <= k < n:
-            raise ValueError(f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came.")
-        if not .5 <= variance <= .99:
-            raise ValueError(f"variance is the share to reach, here from 0.5 to 0.99; {variance!r} came.")
+            raise ValueError(
+                f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came."
+            )
+        if not 0.5 <= variance <= 0.99:
+            raise ValueError(
+                f"variance is the share to reach, here from 0.5 to 0.99; {variance!r} came."
+            )
         self.spaces = [data.source, data.target] if isinstance(data, SpacePair) else [data]
         self.sides = list(data.names) if isinstance(data, SpacePair) else [data.name or "space"]
         with progress("rows and random points", data):
             self.around = [Cosines(s, name) for s, name in zip(self.spaces, self.sides)]
             self.gaussian = list(map(gaussian_like, self.spaces))
-        most = min(n - 1, max(2*k, 20))
-        self._k = widgets.IntSlider(description="neighbors", value=k, min=2, max=most, continuous_update=False)
-        self._variance = widgets.FloatSlider(description="threshold", value=variance, min=.5, max=.99, step=.01,
-                                             continuous_update=False)
+        most = min(n - 1, max(2 * k, 20))
+        self._k = widgets.IntSlider(
+            description="neighbors", value=k, min=2, max=most, continuous_update=False
+        )
+        self._variance = widgets.FloatSlider(
+            description="threshold",
+            value=variance,
+            min=0.5,
+            max=0.99,
+            step=0.01,
+            continuous_update=False,
+        )
         self._looked, self._random = None, {}
         super().__init__(data, token, [self._k, self._variance], page)
 
@@ -150,37 +265,62 @@ class DimensionExplorer(TokenExplorer):
 
     @property
     def sentence_of(self):
-        found = " and ".join(f"**{{dimension{i}}}** of the {s.dim} dimensions of {{side{i}}} (random points: {{random{i}}})"
-                             for i, s in enumerate(self.spaces))
+        found = " and ".join(
+            f"**{{dimension{i}}}** of the {s.dim} dimensions of {{side{i}}} (random points: {{random{i}}})"
+            for i, s in enumerate(self.spaces)
+        )
         return f"To hold {{variance}} of the variance of the {{k}} nearest neighbors of ‘{{token}}’ it takes {found}."
 
     def compute(self):
         if self._looked != (self.row, self.k):  # the threshold alone changes none of this
             self.near = [nearest_neighbors(s.matrix, self.k, [self.row])[1][0] for s in self.spaces]
-            self.near_cosines = [a.with_all(self.row)[rows] for a, rows in zip(self.around, self.near)]
+            self.near_cosines = [
+                a.with_all(self.row)[rows] for a, rows in zip(self.around, self.near)
+            ]
             self.curves = [explained_variance(s, self.row, self.k) for s in self.spaces]
             self._looked = self.row, self.k
-        if self.k not in self._random: self._random[self.k] = [explained_variance(g, 0, self.k) for g in self.gaussian]
+        if self.k not in self._random:
+            self._random[self.k] = [explained_variance(g, 0, self.k) for g in self.gaussian]
         self.dimensions = [c.dimension(self.variance) for c in self.curves]
         self.random_dimensions = [c.dimension(self.variance) for c in self._random[self.k]]
 
     def values(self):
-        places = {"dimension": self.dimensions, "side": self.sides, "random": self.random_dimensions}
-        return dict(variance=f"{self.variance:.0%}", k=f"{self.k:,}",
-                    **{f"{name}{i}": v for name, column in places.items() for i, v in enumerate(column)})
+        places = {
+            "dimension": self.dimensions,
+            "side": self.sides,
+            "random": self.random_dimensions,
+        }
+        return dict(
+            variance=f"{self.variance:.0%}",
+            k=f"{self.k:,}",
+            **{f"{name}{i}": v for name, column in places.items() for i, v in enumerate(column)},
+        )
 
     def curve_chart(self, token, random):
         "The cumulative curves, with the lines of `random` points in grey"
         frame = curves(dict(zip(self.sides, self.curves)) | random)
-        return line_chart(frame, "components", "share", "model", "directions, the largest first",
-                          "share of the variance together", f"How many directions the neighbors of {token} spread in",
-                          neutral=tuple(random), threshold=self.variance, threshold_title=f"{self.variance:.0%}", y_format=".0%")
+        return line_chart(
+            frame,
+            "components",
+            "share",
+            "model",
+            "directions, the largest first",
+            "share of the variance together",
+            f"How many directions the neighbors of {token} spread in",
+            neutral=tuple(random),
+            threshold=self.variance,
+            threshold_title=f"{self.variance:.0%}",
+            y_format=".0%",
+        )
 
-    def picture(self, token): return self.curve_chart(token, self.random_curves())
+    def picture(self, token):
+        return self.curve_chart(token, self.random_curves())
 
-    def random_curves(self): return {f"random, {s.dim} wide": c for s, c in zip(self.spaces, self._random[self.k])}
+    def random_curves(self):
+        return {f"random, {s.dim} wide": c for s, c in zip(self.spaces, self._random[self.k])}
 
-    def draw(self): return self.picture(self.plain)
+    def draw(self):
+        return self.picture(self.plain)
 
     def table(self):
         "The same for all tokens: their curves, thinned, and where they pass the threshold"
@@ -190,10 +330,21 @@ class DimensionExplorer(TokenExplorer):
             for row in tqdm(range(n), desc=f"curves of all tokens, {self.sides[i]}", leave=False):
                 curve = explained_variance(space, row, self.k)
                 there = places < len(curve.cumulative)
-                shares[row, there, i], found[row, i] = curve.cumulative[places[there]], curve.dimension(self.variance)
+                shares[row, there, i], found[row, i] = (
+                    curve.cumulative[places[there]],
+                    curve.dimension(self.variance),
+                )
         of = [f"side{i}" for i in range(len(self.spaces))]
         random = curves(self.random_curves()).round(6).to_dict("records")
-        return {"slots": len(places), "unfold": {"of": list(zip(of, self.sides)), "name": "model", "value": "share"},
-                "columns": {"components": {"fixed": (places + 1).tolist()},
-                            **{c: packed(shares[..., i], 1e-4) for i, c in enumerate(of)}},
-                "fields": {f"dimension{i}": packed(found[:, i], digits=0) for i in range(len(self.spaces))}, "also": random}
+        return {
+            "slots": len(places),
+            "unfold": {"of": list(zip(of, self.sides)), "name": "model", "value": "share"},
+            "columns": {
+                "components": {"fixed": (places + 1).tolist()},
+                **{c: packed(shares[..., i], 1e-4) for i, c in enumerate(of)},
+            },
+            "fields": {
+                f"dimension{i}": packed(found[:, i], digits=0) for i in range(len(self.spaces))
+            },
+            "also": random,
+        }

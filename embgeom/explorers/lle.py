@@ -20,62 +20,100 @@ def token_step(e):
     "The token among all others"
     (one, other), (d, f) = e.pair.names, (s.dim for s in (e.pair.source, e.pair.target))
     values = {a.name: others(a.with_all(e.row), e.row) for a in e.around}
-    return Step("token", f"{e.label} is a row of {d} numbers in {one}, and of {f} in {other}. "
-                         f"Scaled to length one, "
-                "its products with the other rows are cosines: 1 for the same direction, 0 for a "
-                "right angle. The picture "
-                "shows its cosines with all other tokens; what stands out on the right are its "
-                "neighbors.",
-                "<i>x</i> = <i>v</i> / |<i>v</i>|, &ensp; cos = <i>x</i> · "
-                "<i>x</i><sub><i>j</i></sub>",
-                overlaid_chart(values, "cosine", f"Most tokens are far from {e.plain}; a few are "
-                                                 f"near"))
+    return Step(
+        "token",
+        f"{e.label} is a row of {d} numbers in {one}, and of {f} in {other}. "
+        f"Scaled to length one, "
+        "its products with the other rows are cosines: 1 for the same direction, 0 for a "
+        "right angle. The picture "
+        "shows its cosines with all other tokens; what stands out on the right are its "
+        "neighbors.",
+        "<i>x</i> = <i>v</i> / |<i>v</i>|, &ensp; cos = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
+        overlaid_chart(values, "cosine", f"Most tokens are far from {e.plain}; a few are near"),
+    )
 
 
 def neighbors_step(e):
     "The nearest tokens in the first model"
     name = e.pair.names[0]
     frame = pd.DataFrame({"neighbor": e.labels(e.near), "cosine": e.units @ e.unit, "model": name})
-    return Step("neighbors", f"The {e.k} tokens with the largest cosines, in {name}. The token "
-                             f"itself is left out.", "",
-                bars_chart(frame, "neighbor", "cosine", "model", f"The nearest tokens to {e.plain} "
-                                                                 f"in {name}", "cosine",
-                           width=320))
+    return Step(
+        "neighbors",
+        f"The {e.k} tokens with the largest cosines, in {name}. The token itself is left out.",
+        "",
+        bars_chart(
+            frame,
+            "neighbor",
+            "cosine",
+            "model",
+            f"The nearest tokens to {e.plain} in {name}",
+            "cosine",
+            width=320,
+        ),
+    )
 
 
 def gram_step(e):
     "The products of the steps from the token to its neighbors"
     names = e.labels(e.near)
-    frame = pd.DataFrame({"one": np.repeat(names, e.k), "other": names*e.k, "product": (e.offsets @ e.offsets.T).ravel()})
-    return Step("Gram matrix", f"Seen from {e.label}, each neighbor lies one step away. The "
-                               f"products of these steps, two by "
-                "two: the squared lengths on the diagonal, and beside it large numbers for two "
-                "neighbors in the same direction.",
-                "<i>G</i><sub><i>jl</i></sub> = (<i>x</i><sub><i>j</i></sub> − <i>x</i>) · "
-                "(<i>x</i><sub><i>l</i></sub> − <i>x</i>)",
-                matrix_chart(frame, "one", "other", "product", f"Products of the steps from "
-                                                               f"{e.plain} to its neighbors"))
+    frame = pd.DataFrame(
+        {
+            "one": np.repeat(names, e.k),
+            "other": names * e.k,
+            "product": (e.offsets @ e.offsets.T).ravel(),
+        }
+    )
+    return Step(
+        "Gram matrix",
+        f"Seen from {e.label}, each neighbor lies one step away. The "
+        f"products of these steps, two by "
+        "two: the squared lengths on the diagonal, and beside it large numbers for two "
+        "neighbors in the same direction.",
+        "<i>G</i><sub><i>jl</i></sub> = (<i>x</i><sub><i>j</i></sub> − <i>x</i>) · "
+        "(<i>x</i><sub><i>l</i></sub> − <i>x</i>)",
+        matrix_chart(
+            frame,
+            "one",
+            "other",
+            "product",
+            f"Products of the steps from {e.plain} to its neighbors",
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00010
 def weights_chart(e, i):
     "The weights of the neighbors in model `i`"
-    frame = pd.DataFrame({"neighbor": e.labels(e.found[i].indices[0]), "weight": e.found[i].weights[0], "model": e.pair.names[i]})
-    return bars_chart(frame, "neighbor", "weight", "model", f"How much of each neighbor "
-                                                            f"{e.pair.names[i]} mixes into "
-                                                            f"{e.plain}",
-                      "weight in the mixture", width=320)
+    frame = pd.DataFrame(
+        {
+            "neighbor": e.labels(e.found[i].indices[0]),
+            "weight": e.found[i].weights[0],
+            "model": e.pair.names[i],
+        }
+    )
+    return bars_chart(
+        frame,
+        "neighbor",
+        "weight",
+        "model",
+        f"How much of each neighbor {e.pair.names[i]} mixes into {e.plain}",
+        "weight in the mixture",
+        width=320,
+    )
 
 
 def weights_step(e):
     "The weights in the first model"
-    return Step("weights", "The weights that bring the mixture of the neighbors as near to the "
-                           "token as can be, and add up to "
-                "one. A thousandth of the trace is added to the diagonal of G, so that neighbors "
-                "in one line do no harm. "
-                "A negative weight moves away from that neighbor.",
-                "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / "
-                "Σ<i>w</i><sub><i>j</i></sub>",
-                weights_chart(e, 0))
+    return Step(
+        "weights",
+        "The weights that bring the mixture of the neighbors as near to the "
+        "token as can be, and add up to "
+        "one. A thousandth of the trace is added to the diagonal of G, so that neighbors "
+        "in one line do no harm. "
+        "A negative weight moves away from that neighbor.",
+        "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / "
+        "Σ<i>w</i><sub><i>j</i></sub>",
+        weights_chart(e, 0),
+    )
 
 
 def mixture_step(e):
@@ -83,68 +121,114 @@ def mixture_step(e):
     name, left, mean = e.pair.names[0], e.found[0].weights[0] @ e.offsets, e.offsets.mean(0)
     points = np.concatenate([e.offsets, np.zeros_like(left)[None], left[None]])
     axes = np.linalg.svd(e.offsets - mean, full_matrices=False)[2][:2]
-    axes = axes*np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]  # a sign is free: the same every time
+    axes = (
+        axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
+    )  # a sign is free: the same every time
     (along, up), names = ((points - mean) @ axes.T).T, [*e.labels(e.near), e.plain, "the mixture"]
-    kinds = ["neighbor"]*e.k + ["token", "mixture"]
-    frame = pd.DataFrame({"along": along, "up": up, "name": names, "kind": kinds, "shown": [*names[:-1], ""]})
-    return Step("mixture", "The mixture beside the token, on the plane in which the neighbors "
-                           "differ most. It leaves over "
-                f"{left @ left:.3f} of the token's squared length; the plain mean of the neighbors "
-                f"leaves {mean @ mean:.3f}.",
-                "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
-                map_chart(frame, "along", "up", "kind", "name", "shown",
-                          f"The neighbors of {e.plain} in {name}, and their mixture", "first principal direction",
-                          "second principal direction", name))
+    kinds = ["neighbor"] * e.k + ["token", "mixture"]
+    frame = pd.DataFrame(
+        {"along": along, "up": up, "name": names, "kind": kinds, "shown": [*names[:-1], ""]}
+    )
+    return Step(
+        "mixture",
+        "The mixture beside the token, on the plane in which the neighbors "
+        "differ most. It leaves over "
+        f"{left @ left:.3f} of the token's squared length; the plain mean of the neighbors "
+        f"leaves {mean @ mean:.3f}.",
+        "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
+        map_chart(
+            frame,
+            "along",
+            "up",
+            "kind",
+            "name",
+            "shown",
+            f"The neighbors of {e.plain} in {name}, and their mixture",
+            "first principal direction",
+            "second principal direction",
+            name,
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00011
 def other_step(e):
     "The weights in the second model"
     one, name = e.pair.names
-    return Step("other model", f"The same in {name}: its own neighbors, its own weights. "
-                               f"{e.shared} of its {e.k} neighbors are "
-                f"neighbors in {one} too. Weights do not depend on coordinates, nor on how many "
-                f"there are, so the two rows "
-                "can be compared.", "", weights_chart(e, 1))
+    return Step(
+        "other model",
+        f"The same in {name}: its own neighbors, its own weights. "
+        f"{e.shared} of its {e.k} neighbors are "
+        f"neighbors in {one} too. Weights do not depend on coordinates, nor on how many "
+        f"there are, so the two rows "
+        "can be compared.",
+        "",
+        weights_chart(e, 1),
+    )
 
 
 def cosine_step(e):
     "What each neighbor adds to the cosine of the two rows of weights"
     frame = pd.DataFrame({"neighbor": e.frame.label, "part": e.parts})
-    return Step("cosine", "The weights of both models as two rows over all tokens, scaled to "
-                          "length one. Their products add up "
-                "to the cosine; a neighbor that only one model uses adds nothing. Here the parts "
-                "add up to "
-                f"**{e.cosine:.3f}**.",
-                "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> "
-                "<i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
-                bars_chart(frame, "neighbor", "part", None, f"What each neighbor adds to the "
-                                                            f"cosine: {e.cosine:.3f} together",
-                           "part of the cosine", width=320))
+    return Step(
+        "cosine",
+        "The weights of both models as two rows over all tokens, scaled to "
+        "length one. Their products add up "
+        "to the cosine; a neighbor that only one model uses adds nothing. Here the parts "
+        "add up to "
+        f"**{e.cosine:.3f}**.",
+        "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> "
+        "<i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
+        bars_chart(
+            frame,
+            "neighbor",
+            "part",
+            None,
+            f"What each neighbor adds to the cosine: {e.cosine:.3f} together",
+            "part of the cosine",
+            width=320,
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00012
 class LLEExplorer(TokenExplorer):
     "How two models put a token together from its neighbors (arXiv 2503.21073; Roweis & Saul 2000)"
-    what = "Locally linear embedding of one token"
-    recipe = (token_step, neighbors_step, gram_step, weights_step, mixture_step, other_step, cosine_step)
-    sentence_of = ("‘{token}’ in {one} and {other}: {shared} of the {k} nearest neighbors are the "
-                   "same (chance would give "
-                   "{chance}), and the cosine of the two rows of weights is **{cosine}** (1: the "
-                   "same neighbors in the same "
-                   "mixture; 0: none in common).")
 
-    def __init__(self,
-        pair:SpacePair, # two spaces with the same tokens
-        token=0, # which to begin with: key, text or row number
-        k=10, # neighbors of each token
-        page=None, # address of the table that `publish` writes, from where the page will lie
+    what = "Locally linear embedding of one token"
+    recipe = (
+        token_step,
+        neighbors_step,
+        gram_step,
+        weights_step,
+        mixture_step,
+        other_step,
+        cosine_step,
+    )
+    sentence_of = (
+        "‘{token}’ in {one} and {other}: {shared} of the {k} nearest neighbors are the "
+        "same (chance would give "
+        "{chance}), and the cosine of the two rows of weights is **{cosine}** (1: the "
+        "same neighbors in the same "
+        "mixture; 0: none in common)."
+    )
+
+    def __init__(
+        self,
+        pair: SpacePair,  # two spaces with the same tokens
+        token=0,  # which to begin with: key, text or row number
+        k=10,  # neighbors of each token
+        page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
         if not 2 <= k < len(pair):
-            raise ValueError(f"k neighbors of one of {len(pair):,} tokens: k must be from 2 to "
-                             f"{len(pair) - 1:,}; k = {k!r} came.")
+            raise ValueError(
+                f"k neighbors of one of {len(pair):,} tokens: k must be from 2 to "
+                f"{len(pair) - 1:,}; k = {k!r} came."
+            )
         self.pair = pair
         self.around = [Cosines(s, name) for s, name in zip((pair.source, pair.target), pair.names)]
         most = min(max(20, k), len(pair) - 1)
-        self._k = widgets.IntSlider(description="neighbors", value=k, min=2, max=most, continuous_update=False)
+        self._k = widgets.IntSlider(
+            description="neighbors", value=k, min=2, max=most, continuous_update=False
+        )
         super().__init__(pair, token, [self._k], page)
 
     k = value_of("_k")
@@ -156,24 +240,38 @@ class LLEExplorer(TokenExplorer):
         self.offsets = self.units - self.unit
         self.frame = lle_neighbors(self.pair, self.row, self.k)
         weights = self.frame[["source_weight", "target_weight"]].to_numpy()
-        self.parts = (weights/np.linalg.norm(weights, axis=0)).prod(1)
+        self.parts = (weights / np.linalg.norm(weights, axis=0)).prod(1)
         self.cosine = float(self.parts.sum())
         self.shared = int(self.frame[["source_rank", "target_rank"]].notna().all(axis=1).sum())
 
     def values(self):
         one, other = self.pair.names
-        return dict(one=one, other=other, k=self.k, chance=f"{self.k**2/(len(self.pair) - 1):.2f}",
-                    shared=self.shared, cosine=f"{self.cosine:.3f}")
+        return dict(
+            one=one,
+            other=other,
+            k=self.k,
+            chance=f"{self.k**2 / (len(self.pair) - 1):.2f}",
+            shared=self.shared,
+            cosine=f"{self.cosine:.3f}",
+        )
 
-    def draw(self): return self.picture(self.plain)
+    def draw(self):
+        return self.picture(self.plain)
 
     def picture(self, token):
         "The weights in both models, under a title for `token`"
         of = dict(zip(("source_weight", "target_weight"), self.pair.names))
-        long = self.frame.rename(columns={"label": "neighbor", **of}).melt("neighbor", list(of.values()), "model", "weight")
-        chart = bars_chart(long, "neighbor", "weight", "model", f"What {token} is made of in the "
-                                                                f"two models",
-                           "weight in the mixture")
+        long = self.frame.rename(columns={"label": "neighbor", **of}).melt(
+            "neighbor", list(of.values()), "model", "weight"
+        )
+        chart = bars_chart(
+            long,
+            "neighbor",
+            "weight",
+            "model",
+            f"What {token} is made of in the two models",
+            "weight in the mixture",
+        )
         chart.encoding.y.sort = None  # as the rows come: a page puts other rows in
         return chart
 
@@ -183,15 +281,32 @@ class LLEExplorer(TokenExplorer):
             sides = [lle_weights(a.space, self.k) for a in self.around]
             cosines = lle_similarity(self.pair, self.k).values
         n, k = len(self.pair), self.k
-        near, weights = np.full((n, 2*k), 65535), np.zeros((n, 2*k, 2))
+        near, weights = np.full((n, 2 * k), 65535), np.zeros((n, 2 * k, 2))
         for row, (a, b) in enumerate(zip(*(s.indices.tolist() for s in sides))):
-            union = [j for j in a if j in b] + [j for j in a if j not in b] + [j for j in b if j not in a]
-            near[row, :len(union)] = union
+            union = (
+                [j for j in a if j in b]
+                + [j for j in a if j not in b]
+                + [j for j in b if j not in a]
+            )
+            near[row, : len(union)] = union
             for side, (s, found) in enumerate(zip(sides, (a, b))):
                 weights[row, [union.index(j) for j in found], side] = s.weights[row]
-        shared = 2*k - (near < 65535).sum(1)
-        columns = {"neighbor": packed(near, type="u2", names=True), "source": packed(weights[..., 0], .001),
-                   "target": packed(weights[..., 1], .001)}
-        return {"slots": 2*k, "columns": columns,
-                "unfold": {"of": list(zip(("source", "target"), self.pair.names)), "name": "model", "value": "weight"},
-                "fields": {"shared": packed(shared, type="u1", digits=0), "cosine": packed(cosines, .001, digits=3)}}
+        shared = 2 * k - (near < 65535).sum(1)
+        columns = {
+            "neighbor": packed(near, type="u2", names=True),
+            "source": packed(weights[..., 0], 0.001),
+            "target": packed(weights[..., 1], 0.001),
+        }
+        return {
+            "slots": 2 * k,
+            "columns": columns,
+            "unfold": {
+                "of": list(zip(("source", "target"), self.pair.names)),
+                "name": "model",
+                "value": "weight",
+            },
+            "fields": {
+                "shared": packed(shared, type="u1", digits=0),
+                "cosine": packed(cosines, 0.001, digits=3),
+            },
+        }

@@ -20,85 +20,147 @@ from ..spaces import SpacePair
 def token_step(e):
     "The token as numbers"
     n, (one, other) = min(20, *(s.dim for s in (e.pair.source, e.pair.target))), e.pair.names
-    frame = pd.concat([pd.DataFrame({"number": range(1, n + 1), "value": a.unit([e.row])[0][:n], "model": a.name})
-                       for a in e.around])
-    return Step("token", f"{e.label} is a row of {e.pair.source.dim} numbers in {one}, and of "
-                         f"{e.pair.target.dim} in {other}; "
-                f"here are the first {n} of each, the whole scaled to length one. They cannot be "
-                f"compared: a model may turn "
-                "its space any way it likes, and nothing it says would change. What stays when a "
-                "space is turned are the angles.",
-                "<i>x</i> = (<i>v</i> − mean) / |<i>v</i> − mean|" if e.centered else "<i>x</i> = <i>v</i> / |<i>v</i>|",
-                bars_chart(frame, "number", "value", "model", f"The first numbers of {e.plain}: "
-                                                              f"nothing to compare", "coordinate"))
+    frame = pd.concat(
+        [
+            pd.DataFrame(
+                {"number": range(1, n + 1), "value": a.unit([e.row])[0][:n], "model": a.name}
+            )
+            for a in e.around
+        ]
+    )
+    return Step(
+        "token",
+        f"{e.label} is a row of {e.pair.source.dim} numbers in {one}, and of "
+        f"{e.pair.target.dim} in {other}; "
+        f"here are the first {n} of each, the whole scaled to length one. They cannot be "
+        f"compared: a model may turn "
+        "its space any way it likes, and nothing it says would change. What stays when a "
+        "space is turned are the angles.",
+        "<i>x</i> = (<i>v</i> − mean) / |<i>v</i> − mean|"
+        if e.centered
+        else "<i>x</i> = <i>v</i> / |<i>v</i>|",
+        bars_chart(
+            frame,
+            "number",
+            "value",
+            "model",
+            f"The first numbers of {e.plain}: nothing to compare",
+            "coordinate",
+        ),
+    )
 
 
 def side_step(i, title, more):
     "A step that shows the cosines of the token in model `i`"
+
     def step(e):
         name = e.pair.names[i]
-        return Step(title, f"The cosines of {e.label} with all other tokens in {name}. {more}",
-                    "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
-                    distribution_chart(e.cosines[i], e.names, "cosine",
-                                       f"Cosines with {e.plain} in {name}, and the tokens at both "
-                                       f"ends", model=name))
+        return Step(
+            title,
+            f"The cosines of {e.label} with all other tokens in {name}. {more}",
+            "<i>c</i><sub><i>j</i></sub> = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
+            distribution_chart(
+                e.cosines[i],
+                e.names,
+                "cosine",
+                f"Cosines with {e.plain} in {name}, and the tokens at both ends",
+                model=name,
+            ),
+        )
+
     return step
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00010
 def both_step(e):
     "The two lists against each other"
     (one, other), (c, d) = e.pair.names, (others(v, e.row) for v in e.cosines)
-    return Step("correlation", "The two lists against each other, a count for each cell. If the "
-                               "tokens lay around "
-                f"{e.label} alike in both models, the cells would lie on a line. The correlation "
-                f"is **{e.similarity:.3f}**: "
-                "this token's own similarity.", "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / "
-                                                "sd(<i>c</i>) sd(<i>c</i>′)",
-                density_chart(c, d, f"cosine in {one}", f"cosine in {other}",
-                              f"{e.plain} with every other token: {e.similarity:.2f}", counts="tokens"))
+    return Step(
+        "correlation",
+        "The two lists against each other, a count for each cell. If the "
+        "tokens lay around "
+        f"{e.label} alike in both models, the cells would lie on a line. The correlation "
+        f"is **{e.similarity:.3f}**: "
+        "this token's own similarity.",
+        "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / sd(<i>c</i>) sd(<i>c</i>′)",
+        density_chart(
+            c,
+            d,
+            f"cosine in {one}",
+            f"cosine in {other}",
+            f"{e.plain} with every other token: {e.similarity:.2f}",
+            counts="tokens",
+        ),
+    )
 
 
 def tokens_step(e):
     "Every token's own similarity"
-    return Step("all tokens", f"The same for each token. {e.label} is more alike in the two models "
-                              f"than {e.rank:.0%} of the "
-                "tokens.", "", distribution_chart(e.own, e.names, "the token's own correlation",
-                                                  "Which tokens lie alike in both models, and "
-                                                  "which do not"))
+    return Step(
+        "all tokens",
+        f"The same for each token. {e.label} is more alike in the two models "
+        f"than {e.rank:.0%} of the "
+        "tokens.",
+        "",
+        distribution_chart(
+            e.own,
+            e.names,
+            "the token's own correlation",
+            "Which tokens lie alike in both models, and which do not",
+        ),
+    )
 
 
 def pairs_step(e):
     "All pairs of tokens"
     (one, other), frame = e.pair.names, e.sample.to_frame()
-    return Step("all pairs", f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, "
-                             f"and the correlation is "
-                f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs "
-                f"is never made. The picture "
-                f"is of {len(e.sample.tokens)} random tokens.", "<i>r</i> over all <i>i</i> &lt; "
-                                                                "<i>j</i>",
-                density_chart(frame.source, frame.target, f"cosine in {one}", f"cosine in {other}",
-                              f"Every token with every other: {e.pearson:.2f}"))
+    return Step(
+        "all pairs",
+        f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, "
+        f"and the correlation is "
+        f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs "
+        f"is never made. The picture "
+        f"is of {len(e.sample.tokens)} random tokens.",
+        "<i>r</i> over all <i>i</i> &lt; <i>j</i>",
+        density_chart(
+            frame.source,
+            frame.target,
+            f"cosine in {one}",
+            f"cosine in {other}",
+            f"Every token with every other: {e.pearson:.2f}",
+        ),
+    )
 
 
 def chance_step(e):
     "What chance gives"
-    return Step("chance", "What would be found if the tokens of one model were renamed at random? "
-                          "Nothing, on average, and two "
-                "standard deviations either side are the grey bars. A direction that all tokens "
-                "share makes every cosine "
-                "larger in the raw value; centered, the mean is subtracted first, and what is left "
-                "is about the tokens "
-                "themselves.", "", e.whole.chart())
+    return Step(
+        "chance",
+        "What would be found if the tokens of one model were renamed at random? "
+        "Nothing, on average, and two "
+        "standard deviations either side are the grey bars. A direction that all tokens "
+        "share makes every cosine "
+        "larger in the raw value; centered, the mean is subtracted first, and what is left "
+        "is about the tokens "
+        "themselves.",
+        "",
+        e.whole.chart(),
+    )
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00011
 def fixed_words(
-    tokens, # keys
-    n=100, # how many
-) -> np.ndarray: # row numbers
+    tokens,  # keys
+    n=100,  # how many
+) -> np.ndarray:  # row numbers
     "The same `n` words for every token: whole ones of four letters or more, spread over the vocabulary"
-    whole = [i for i, t in enumerate(tokens) if t[:1] == b" " and len(t) > 4 and t[1:].isalpha() and t[1:].islower()]
+    whole = [
+        i
+        for i, t in enumerate(tokens)
+        if t[:1] == b" " and len(t) > 4 and t[1:].isalpha() and t[1:].islower()
+    ]
     whole = whole or list(range(len(tokens)))
-    return np.array(whole)[np.unique(np.linspace(0, len(whole) - 1, min(n, len(whole))).astype(int))]
+    return np.array(whole)[
+        np.unique(np.linspace(0, len(whole) - 1, min(n, len(whole))).astype(int))
+    ]
 
 
 HOW = ["", "only partly ", "hardly "]
@@ -106,25 +168,39 @@ HOW = ["", "only partly ", "hardly "]
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00016
 class GlobalExplorer(TokenExplorer):
     "How alike two models place one token among all others, and all tokens (arXiv 2503.21073)"
-    what = "Global similarity, from one token to all pairs"
-    recipe = (token_step, side_step(0, "cosines", "Near to it are tokens that are used like it."),
-              side_step(1, "other model", "Other numbers, another width: but are the same tokens "
-                                          "near, and the same far?"),
-              both_step, tokens_step, pairs_step, chance_step)
-    sentence_of = ("The tokens that are near to ‘{token}’ in {one} are {how}near to it in {other}: "
-                   "its cosines with the other "
-                   "{n} tokens correlate at **{similarity}** (more than for {rank}% of the "
-                   "tokens); over all pairs of tokens "
-                   "the correlation is {pearson}{centered}.")
 
-    def __init__(self,
-        pair:SpacePair, # two spaces with the same tokens
-        token=0, # which to begin with: key, text or row number
-        centered=False, # whether the mean of each matrix is subtracted first
-        page=None, # address of the table that `publish` writes, from where the page will lie
+    what = "Global similarity, from one token to all pairs"
+    recipe = (
+        token_step,
+        side_step(0, "cosines", "Near to it are tokens that are used like it."),
+        side_step(
+            1,
+            "other model",
+            "Other numbers, another width: but are the same tokens near, and the same far?",
+        ),
+        both_step,
+        tokens_step,
+        pairs_step,
+        chance_step,
+    )
+    sentence_of = (
+        "The tokens that are near to ‘{token}’ in {one} are {how}near to it in {other}: "
+        "its cosines with the other "
+        "{n} tokens correlate at **{similarity}** (more than for {rank}% of the "
+        "tokens); over all pairs of tokens "
+        "the correlation is {pearson}{centered}."
+    )
+
+    def __init__(
+        self,
+        pair: SpacePair,  # two spaces with the same tokens
+        token=0,  # which to begin with: key, text or row number
+        centered=False,  # whether the mean of each matrix is subtracted first
+        page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
         self.pair, self._made, self.words = pair, {}, fixed_words(pair.tokens)
-        with progress("global similarity", pair): self.whole = global_similarity(pair)
+        with progress("global similarity", pair):
+            self.whole = global_similarity(pair)
         text = "subtract the mean of each model first"
         self._centered = widgets.Checkbox(description=text, value=centered, indent=False)
         super().__init__(pair, token, [self._centered], page)
@@ -135,43 +211,81 @@ class GlobalExplorer(TokenExplorer):
         if self.centered not in self._made:  # what does not depend on the token
             with progress("each token's similarity", self.pair):
                 sides = zip((self.pair.source, self.pair.target), self.pair.names)
-                self._made[self.centered] = ([Cosines(s, n, self.centered) for s, n in sides],
-                                             token_similarity(self.pair, centered=self.centered),
-                                             sample_cosines(self.pair, centered=self.centered))
+                self._made[self.centered] = (
+                    [Cosines(s, n, self.centered) for s, n in sides],
+                    token_similarity(self.pair, centered=self.centered),
+                    sample_cosines(self.pair, centered=self.centered),
+                )
         self.around, self.own, self.sample = self._made[self.centered]
         self.cosines = [a.with_all(self.row) for a in self.around]
-        self.similarity, self.rank = float(self.own[self.row]), float((self.own < self.own[self.row]).mean())
+        self.similarity, self.rank = (
+            float(self.own[self.row]),
+            float((self.own < self.own[self.row]).mean()),
+        )
         self.pearson = self.whole.pearson_centered if self.centered else self.whole.pearson
 
     def values(self):
         one, other = self.pair.names
-        how = HOW[0 if self.similarity > .5 else 1 if self.similarity > .2 else 2]
-        return dict(one=one, other=other, how=how, n=f"{len(self.pair) - 1:,}", similarity=f"{self.similarity:.3f}",
-                    rank=f"{100*self.rank:.0f}", pearson=f"{self.pearson:.3f}",
-                    centered=", means subtracted" if self.centered else "")
+        how = HOW[0 if self.similarity > 0.5 else 1 if self.similarity > 0.2 else 2]
+        return dict(
+            one=one,
+            other=other,
+            how=how,
+            n=f"{len(self.pair) - 1:,}",
+            similarity=f"{self.similarity:.3f}",
+            rank=f"{100 * self.rank:.0f}",
+            pearson=f"{self.pearson:.3f}",
+            centered=", means subtracted" if self.centered else "",
+        )
 
-    def draw(self): return self.picture(self.plain)
+    def draw(self):
+        return self.picture(self.plain)
 
     def picture(self, token):
         "The cosines of the token with the fixed words, under a title for `token`"
         (c, d), (one, other) = self.cosines, self.pair.names
-        frame = pd.DataFrame({"word": self.labels(self.words), "source": c[self.words], "target": d[self.words]}).dropna()
+        frame = pd.DataFrame(
+            {"word": self.labels(self.words), "source": c[self.words], "target": d[self.words]}
+        ).dropna()
         title = f"Cosines of {token} with {len(self.words)} words"
         base = alt.Chart(frame.round(4), width=400, height=300, description=title).encode(
             x=alt.X("source:Q", title=f"cosine in {one}", scale=alt.Scale(zero=False)),
             y=alt.Y("target:Q", title=f"cosine in {other}", scale=alt.Scale(zero=False)),
-            tooltip=["word:N", alt.Tooltip("source:Q", format=".2f"), alt.Tooltip("target:Q", format=".2f")])
+            tooltip=[
+                "word:N",
+                alt.Tooltip("source:Q", format=".2f"),
+                alt.Tooltip("target:Q", format=".2f"),
+            ],
+        )
         high = base.transform_window(place="rank()", sort=[alt.SortField("source", "descending")])
-        named = high.transform_filter("datum.place <= 12").mark_text(align="left", dx=5, fontSize=11).encode(text="word:N")
-        points = base.mark_point(filled=True, size=40, opacity=.7, color=PLAIN)
-        return alt.layer(points, named).properties(title=alt.TitleParams(title, anchor="start"), description=title)
+        named = (
+            high.transform_filter("datum.place <= 12")
+            .mark_text(align="left", dx=5, fontSize=11)
+            .encode(text="word:N")
+        )
+        points = base.mark_point(filled=True, size=40, opacity=0.7, color=PLAIN)
+        return alt.layer(points, named).properties(
+            title=alt.TitleParams(title, anchor="start"), description=title
+        )
 
     def table(self):
         "The same for all tokens: cosines with the fixed words, and each token's own correlation"
         cosines = np.stack([a.unit(slice(None)) @ a.unit(self.words).T for a in self.around], -1)
-        own, rank = self.own, np.searchsorted(np.sort(self.own), self.own)/len(self.own)
-        columns = {"word": {"fixed": self.labels(self.words)},
-                   **{side: packed(cosines[..., i], 1/127, "i1") for i, side in enumerate(("source", "target"))}}
-        how = packed(np.where(own > .5, 0, np.where(own > .2, 1, 2)), type="u1", choices=HOW)
-        return {"slots": len(self.words), "columns": columns, "fields": {
-            "how": how, "similarity": packed(own, .001, digits=3), "rank": packed(100*rank, type="u1", digits=0)}}
+        own, rank = self.own, np.searchsorted(np.sort(self.own), self.own) / len(self.own)
+        columns = {
+            "word": {"fixed": self.labels(self.words)},
+            **{
+                side: packed(cosines[..., i], 1 / 127, "i1")
+                for i, side in enumerate(("source", "target"))
+            },
+        }
+        how = packed(np.where(own > 0.5, 0, np.where(own > 0.2, 1, 2)), type="u1", choices=HOW)
+        return {
+            "slots": len(self.words),
+            "columns": columns,
+            "fields": {
+                "how": how,
+                "similarity": packed(own, 0.001, digits=3),
+                "rank": packed(100 * rank, type="u1", digits=0),
+            },
+        }

@@ -28,140 +28,274 @@ FORMULAS = {
     "ridge": "<i>u</i> = <i>v</i> <i>T</i>, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
     "dual": "<i>u</i> = <i>v</i> pinv(<i>T</i>)ᵀ, &ensp; <i>T</i> = (<i>A</i>ᵀ<i>A</i> + α<i>I</i>)⁻¹ <i>A</i>ᵀ<i>B</i>",
     "logits": "<i>u</i> = <i>v</i> <i>R</i>ᵀ, &ensp; <i>R</i> = (<i>B</i>ᵀ<i>B</i> + α<i>I</i>)⁻¹ <i>B</i>ᵀ<i>A</i>, columns centered",
-    "procrustes": "<i>u</i> = <i>v</i> <i>UV</i>ᵀ, &ensp; <i>A</i>ᵀ<i>B</i> = <i>UΣV</i>ᵀ"}
+    "procrustes": "<i>u</i> = <i>v</i> <i>UV</i>ᵀ, &ensp; <i>A</i>ᵀ<i>B</i> = <i>UΣV</i>ᵀ",
+}
 
 
 def short(text, most=48):
     "The end of `text`, at most so many letters of it"
-    return text if len(text) <= most else "… " + text[2 - most:]
+    return text if len(text) <= most else "… " + text[2 - most :]
 
 
 def contrasts_step(e):
     "The hidden states of both sides"
-    flat, n = plane(e.states), len(e.states)//2
+    flat, n = plane(e.states), len(e.states) // 2
     texts = [short(" ".join(t.split())) for c in e.behavior.contrasts for t in c]
-    frame = pd.DataFrame({"along": flat[:, 0], "up": flat[:, 1], "text": texts, "kind": ["positive", "negative"]*n, "shown": ""})
-    (first, second), last = e.behavior.contrasts[0], "last" if e.behavior.position == -1 else "last but one"
-    return Step("contrasts", f"{n} pairs of texts that differ in one thing: {e.behavior.what}. The first pair: “{first}” against "
-                f"“{second}” {e.source} reads them, and its hidden states after layer {e.layer}, at the {last} token, are laid "
-                "flat.", "", map_chart(frame, "along", "up", "kind", "text", "shown",
-                                       f"Hidden states of both sides in {e.source}, layer {e.layer}",
-                                       "first principal direction", "second principal direction", e.source))
+    frame = pd.DataFrame(
+        {
+            "along": flat[:, 0],
+            "up": flat[:, 1],
+            "text": texts,
+            "kind": ["positive", "negative"] * n,
+            "shown": "",
+        }
+    )
+    (first, second), last = (
+        e.behavior.contrasts[0],
+        "last" if e.behavior.position == -1 else "last but one",
+    )
+    return Step(
+        "contrasts",
+        f"{n} pairs of texts that differ in one thing: {e.behavior.what}. The first pair: “{first}” against "
+        f"“{second}” {e.source} reads them, and its hidden states after layer {e.layer}, at the {last} token, are laid "
+        "flat.",
+        "",
+        map_chart(
+            frame,
+            "along",
+            "up",
+            "kind",
+            "text",
+            "shown",
+            f"Hidden states of both sides in {e.source}, layer {e.layer}",
+            "first principal direction",
+            "second principal direction",
+            e.source,
+        ),
+    )
 
 
 def difference_step(e):
     "The vector of each layer"
-    frame = pd.concat([v.to_frame().assign(model=n) for v, n in ((e.vector, e.source), (e.native, e.target))])
-    return Step("difference", "The mean difference between the two sides, at each layer: the steering vector of that layer. The "
-                f"picture shows how long it is, against the hidden states there. From here on: layer {e.layer}. (The vector of "
-                f"{e.target} itself is shown for comparison; the map does not know it.)",
-                "<i>v</i> = mean(<i>h</i><sub>positive</sub> − <i>h</i><sub>negative</sub>)",
-                line_chart(frame, "layer", "ratio", "model", "layer, from 0", "length / median length of hidden states",
-                           f"How long the difference is ({e.behavior.what})", points=True))
+    frame = pd.concat(
+        [v.to_frame().assign(model=n) for v, n in ((e.vector, e.source), (e.native, e.target))]
+    )
+    return Step(
+        "difference",
+        "The mean difference between the two sides, at each layer: the steering vector of that layer. The "
+        f"picture shows how long it is, against the hidden states there. From here on: layer {e.layer}. (The vector of "
+        f"{e.target} itself is shown for comparison; the map does not know it.)",
+        "<i>v</i> = mean(<i>h</i><sub>positive</sub> − <i>h</i><sub>negative</sub>)",
+        line_chart(
+            frame,
+            "layer",
+            "ratio",
+            "model",
+            "layer, from 0",
+            "length / median length of hidden states",
+            f"How long the difference is ({e.behavior.what})",
+            points=True,
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_steering.ipynb #est00010
 def map_step(e):
     "Rows moved by the map, against the rows of the target"
     A, B = (s.matrix.astype(float) for s in (e.pair.source, e.pair.target))
     moved, own = e.maps["procrustes" if e.method == "procrustes" else "ridge"].transform(A), B
-    cosines = (moved*own).sum(1)/np.linalg.norm(moved, axis=1)/np.linalg.norm(own, axis=1)
+    cosines = (moved * own).sum(1) / np.linalg.norm(moved, axis=1) / np.linalg.norm(own, axis=1)
     moved, own = (z - z.mean(0) for z in (moved, own))
     axis = np.linalg.svd(own, full_matrices=False)[2][0]
-    return Step("map", f"One matrix takes vectors of {e.source} ({A.shape[1]} numbers) to {e.target} ({B.shape[1]}). It is "
-                f"fitted on the output rows A and B of the {len(A):,} tokens that both have; no text is run. The method is "
-                f"**{e.method}**. The picture: the rows of A, moved by the fitted matrix, against the rows of B, along the "
-                f"direction in which B spreads most. Moved and own row have a cosine of {np.median(cosines):.2f} in the median.",
-                FORMULAS[e.method],
-                density_chart(moved @ axis, own @ axis, f"moved row of {e.source}", f"row of {e.target}",
-                              "Rows of the source, moved, against rows of the target", counts="tokens"))
+    return Step(
+        "map",
+        f"One matrix takes vectors of {e.source} ({A.shape[1]} numbers) to {e.target} ({B.shape[1]}). It is "
+        f"fitted on the output rows A and B of the {len(A):,} tokens that both have; no text is run. The method is "
+        f"**{e.method}**. The picture: the rows of A, moved by the fitted matrix, against the rows of B, along the "
+        f"direction in which B spreads most. Moved and own row have a cosine of {np.median(cosines):.2f} in the median.",
+        FORMULAS[e.method],
+        density_chart(
+            moved @ axis,
+            own @ axis,
+            f"moved row of {e.source}",
+            f"row of {e.target}",
+            "Rows of the source, moved, against rows of the target",
+            counts="tokens",
+        ),
+    )
 
 
 def moved_step(e):
     "What vector and moved vector do to logits"
     (a, b), names = e.effects, e.pair.tokens
-    top = [", ".join(token_label(names[i]) for i in np.argsort(-v, kind="stable")[:6]) for v in (a, b)]
-    return Step("moved", "The vector times the matrix. What would both do to the tokens' logits, if they were added right before "
-                f"the head? The two lists correlate at **{np.corrcoef(a, b)[0, 1]:.2f}**. Most favored in {e.source}: {top[0]}; "
-                f"in {e.target}: {top[1]}.", "<i>A</i><i>v</i> and <i>B</i><i>u</i>",
-                density_chart(a, b, f"vector · row in {e.source}", f"moved vector · row in {e.target}",
-                              "What the vector and the moved one do to each token", counts="tokens"))
+    top = [
+        ", ".join(token_label(names[i]) for i in np.argsort(-v, kind="stable")[:6]) for v in (a, b)
+    ]
+    return Step(
+        "moved",
+        "The vector times the matrix. What would both do to the tokens' logits, if they were added right before "
+        f"the head? The two lists correlate at **{np.corrcoef(a, b)[0, 1]:.2f}**. Most favored in {e.source}: {top[0]}; "
+        f"in {e.target}: {top[1]}.",
+        "<i>A</i><i>v</i> and <i>B</i><i>u</i>",
+        density_chart(
+            a,
+            b,
+            f"vector · row in {e.source}",
+            f"moved vector · row in {e.target}",
+            "What the vector and the moved one do to each token",
+            counts="tokens",
+        ),
+    )
 
 
 def rescale_step(e):
     "The length of the moved vector"
     v, u = e.one[e.layer], e.moved[e.to]
-    rows = [("hidden states", e.one.norms[e.layer], e.source), ("vector", np.linalg.norm(v), e.source),
-            ("hidden states", e.moved.norms[e.to], e.target),
-            ("as the method gives it", np.linalg.norm(e.mapping.transform(v)), e.target),
-            ("rescaled", np.linalg.norm(u), e.target)]
-    return Step("rescale", "Hidden states are not equally long in the two models. The moved vector is made as long against the "
-                f"hidden states of {e.target}, layer {e.to}, as the vector is in {e.source}: "
-                f"{np.linalg.norm(v)/e.one.norms[e.layer]:.0%} of their median length.",
-                "|<i>u</i>| / |<i>h</i>′| = |<i>v</i>| / |<i>h</i>|",
-                bars_chart(pd.DataFrame(rows, columns=["what", "length", "model"]), "what", "length", "model",
-                           "How long the vectors are, and the hidden states", "length"))
+    rows = [
+        ("hidden states", e.one.norms[e.layer], e.source),
+        ("vector", np.linalg.norm(v), e.source),
+        ("hidden states", e.moved.norms[e.to], e.target),
+        ("as the method gives it", np.linalg.norm(e.mapping.transform(v)), e.target),
+        ("rescaled", np.linalg.norm(u), e.target),
+    ]
+    return Step(
+        "rescale",
+        "Hidden states are not equally long in the two models. The moved vector is made as long against the "
+        f"hidden states of {e.target}, layer {e.to}, as the vector is in {e.source}: "
+        f"{np.linalg.norm(v) / e.one.norms[e.layer]:.0%} of their median length.",
+        "|<i>u</i>| / |<i>h</i>′| = |<i>v</i>| / |<i>h</i>|",
+        bars_chart(
+            pd.DataFrame(rows, columns=["what", "length", "model"]),
+            "what",
+            "length",
+            "model",
+            "How long the vectors are, and the hidden states",
+            "length",
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_steering.ipynb #est00011
 def curve_step(e):
     "The curve in the target"
-    return Step("curve", f"The moved vector is added in {e.target}, times a multiplier, at every position. Above: how the "
-                f"log-odds of the {len(e.behavior.items)} items change. Grey: what {e.n_controls} vectors do that were moved by "
-                "maps fitted on shuffled tokens, equally long. Native: the target's own vector. Below: how many times as "
-                "surprising neutral text becomes, the cost.",
-                "log-odds = log <i>P</i>(positive) − log <i>P</i>(negative)", e.picture)
+    return Step(
+        "curve",
+        f"The moved vector is added in {e.target}, times a multiplier, at every position. Above: how the "
+        f"log-odds of the {len(e.behavior.items)} items change. Grey: what {e.n_controls} vectors do that were moved by "
+        "maps fitted on shuffled tokens, equally long. Native: the target's own vector. Below: how many times as "
+        "surprising neutral text becomes, the cost.",
+        "log-odds = log <i>P</i>(positive) − log <i>P</i>(negative)",
+        e.picture,
+    )
 
 
 def items_step(e):
     "The log-odds of each item without the vector and with it, at a multiplier that is chosen below the chart, in a page too"
-    labels = [short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40)
-              for item in e.behavior.items]
-    frame = e.curve.to_frame().query("name == 'vector'")[["item", "multiplier", "log_odds"]].round(6)
+    labels = [
+        short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40)
+        for item in e.behavior.items
+    ]
+    frame = (
+        e.curve.to_frame().query("name == 'vector'")[["item", "multiplier", "log_odds"]].round(6)
+    )
     without = frame[frame["multiplier"] == 0].set_index("item")["log_odds"]
-    frame = frame.assign(text=[f"{i + 1} {labels[i]}" for i in frame["item"]], without=frame["item"].map(without))
+    frame = frame.assign(
+        text=[f"{i + 1} {labels[i]}" for i in frame["item"]], without=frame["item"].map(without)
+    )
     choice = alt.binding_select(options=list(e.curve.multipliers), name="multiplier ")
-    base = alt.Chart(frame, width=320, height={"step": 17}).transform_filter("datum.multiplier == multiplier").encode(
-        y=alt.Y("text:N", sort=list(dict.fromkeys(frame["text"])), title=None, axis=alt.Axis(labelLimit=280)),
-        tooltip=["text:N", alt.Tooltip("without:Q", format=".3f"),
-                 alt.Tooltip("log_odds:Q", title="with the vector", format=".3f")])
-    x = lambda column: alt.X(column, type="quantitative", title="log-odds (grey: without the vector)")
+    base = (
+        alt.Chart(frame, width=320, height={"step": 17})
+        .transform_filter("datum.multiplier == multiplier")
+        .encode(
+            y=alt.Y(
+                "text:N",
+                sort=list(dict.fromkeys(frame["text"])),
+                title=None,
+                axis=alt.Axis(labelLimit=280),
+            ),
+            tooltip=[
+                "text:N",
+                alt.Tooltip("without:Q", format=".3f"),
+                alt.Tooltip("log_odds:Q", title="with the vector", format=".3f"),
+            ],
+        )
+    )
+    x = lambda column: alt.X(
+        column, type="quantitative", title="log-odds (grey: without the vector)"
+    )
     point = dict(size=40, opacity=1)
-    layers = [base.mark_rule(color=NEUTRAL).encode(x=x("without"), x2="log_odds"),
-              base.mark_point(color=NEUTRAL, **point).encode(x=x("without")),
-              base.mark_point(color="black", filled=True, shape="square", **point).encode(x=x("log_odds"))]
+    layers = [
+        base.mark_rule(color=NEUTRAL).encode(x=x("without"), x2="log_odds"),
+        base.mark_point(color=NEUTRAL, **point).encode(x=x("without")),
+        base.mark_point(color="black", filled=True, shape="square", **point).encode(
+            x=x("log_odds")
+        ),
+    ]
     title = "What the moved vector does to each item"
     chart = alt.layer(*layers).add_params(alt.param("multiplier", value=e.multiplier, bind=choice))
-    return Step("items", "The same for each item alone: the square is where the vector takes it. The multiplier is chosen below "
-                "the picture.", "", chart.properties(title=alt.TitleParams(title, anchor="start"), description=title))
+    return Step(
+        "items",
+        "The same for each item alone: the square is where the vector takes it. The multiplier is chosen below "
+        "the picture.",
+        "",
+        chart.properties(title=alt.TitleParams(title, anchor="start"), description=title),
+    )
 
 
 def verdict_step(e):
     "The slopes beside chance"
     slopes = e.curve.slopes()
     chance = slopes[slopes["name"] == "shuffled"].slope
-    rows = [(text, *slopes[slopes["name"] == name].iloc[0][["slope", "low", "high"]], *chance.quantile([.05, .95]))
-            for name, text in (("vector", f"moved ({e.method})"), ("native", "native"))]
-    frame = pd.DataFrame(rows, columns=["which", "slope", "low", "high", "chance low", "chance high"])
+    rows = [
+        (
+            text,
+            *slopes[slopes["name"] == name].iloc[0][["slope", "low", "high"]],
+            *chance.quantile([0.05, 0.95]),
+        )
+        for name, text in (("vector", f"moved ({e.method})"), ("native", "native"))
+    ]
+    frame = pd.DataFrame(
+        rows, columns=["which", "slope", "low", "high", "chance low", "chance high"]
+    )
     numbers = frame.columns[1:]
     frame[numbers] = frame[numbers].astype(float)
-    return Step("verdict", e.curve.verdict, "slope = what a unit of multiplier adds to the log-odds",
-                interval_chart(frame, *frame.columns, title="Slopes, with 95% intervals; grey: 90% of "
-                               f"{len(chance)} vectors moved by shuffled maps", value_title="log-odds per unit of multiplier"))
+    return Step(
+        "verdict",
+        e.curve.verdict,
+        "slope = what a unit of multiplier adds to the log-odds",
+        interval_chart(
+            frame,
+            *frame.columns,
+            title="Slopes, with 95% intervals; grey: 90% of "
+            f"{len(chance)} vectors moved by shuffled maps",
+            value_title="log-odds per unit of multiplier",
+        ),
+    )
 
 # %% ../../nbs/api/51_explorers_steering.ipynb #est00012
 class SteeringExplorer(Explorer):
     "A steering vector on its way from one model to another, from contrasts to verdict (arXiv 2503.21073)"
-    what = "A steering vector, moved to another model"
-    recipe = (contrasts_step, difference_step, map_step, moved_step, rescale_step, curve_step, items_step, verdict_step)
 
-    def __init__(self,
-        source, # the model that the vector is found in: what LanguageModel takes
-        target, # the model that it is moved to, likewise
-        behavior, # a Behavior, or the name of one
-        layer=None, # of the source to begin with, from 0; the middle one where None
-        method=None, # method of the map to begin with; its default where None
-        multipliers=(-1., -.5, 0., .5, 1.), # how much of the vector is added; 0 among them
-        n_controls=20, # how many shuffled maps say what chance gives
-        texts=None, # neutral texts that cost and norms are measured on; some of our own where None
+    what = "A steering vector, moved to another model"
+    recipe = (
+        contrasts_step,
+        difference_step,
+        map_step,
+        moved_step,
+        rescale_step,
+        curve_step,
+        items_step,
+        verdict_step,
+    )
+
+    def __init__(
+        self,
+        source,  # the model that the vector is found in: what LanguageModel takes
+        target,  # the model that it is moved to, likewise
+        behavior,  # a Behavior, or the name of one
+        layer=None,  # of the source to begin with, from 0; the middle one where None
+        method=None,  # method of the map to begin with; its default where None
+        multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0),  # how much of the vector is added; 0 among them
+        n_controls=20,  # how many shuffled maps say what chance gives
+        texts=None,  # neutral texts that cost and norms are measured on; some of our own where None
     ):
         if method is not None and method not in METHODS:
             raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
@@ -170,36 +304,56 @@ class SteeringExplorer(Explorer):
         self.source, self.target = (m.name for m in self.models)
         self.behavior, self.n_controls, self.texts, self._made = behavior, n_controls, texts, {}
         self.pair = match_tokens(*(m.space("output") for m in self.models))
-        self.vector, self.native = (extract_steering_vector(m, behavior.contrasts, position=behavior.position, texts=texts)
-                                    for m in self.models)
+        self.vector, self.native = (
+            extract_steering_vector(m, behavior.contrasts, position=behavior.position, texts=texts)
+            for m in self.models
+        )
         self.maps = fit_methods(self.pair)
         multipliers = sorted(map(float, multipliers))
-        middle = len(self.vector)//2 if layer is None else layer
+        middle = len(self.vector) // 2 if layer is None else layer
         self._layer = widgets.Dropdown(description="layer", options=list(self.vector), value=middle)
-        self._method = widgets.Dropdown(description="method", options=list(METHODS), value=method or Emb2Emb().method)
-        self._multiplier = widgets.SelectionSlider(description="multiplier", options=[(f"{m:g}", m) for m in multipliers],
-                                                   value=multipliers[-1], continuous_update=False)
+        self._method = widgets.Dropdown(
+            description="method", options=list(METHODS), value=method or Emb2Emb().method
+        )
+        self._multiplier = widgets.SelectionSlider(
+            description="multiplier",
+            options=[(f"{m:g}", m) for m in multipliers],
+            value=multipliers[-1],
+            continuous_update=False,
+        )
         controls = [self._layer, self._method, self._multiplier]
         super().__init__(controls, controls)
 
     layer, method, multiplier = value_of("_layer"), value_of("_method"), value_of("_multiplier")
 
     @property
-    def mapping(self): return self.maps[self.method]
+    def mapping(self):
+        return self.maps[self.method]
 
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
-        one, target = replace(self.vector, directions={self.layer: self.vector[self.layer]}), self.models[1]
+        one, target = (
+            replace(self.vector, directions={self.layer: self.vector[self.layer]}),
+            self.models[1],
+        )
         moved = self.mapping.move(one, target, texts=self.texts)
         controls = {"shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         multipliers = [m for _, m in self._multiplier.options]
-        curve = steering_curve(target, moved, self.behavior.items, multipliers, controls,
-                               {"native": self.native.subset(list(moved))}, texts=self.texts)
+        curve = steering_curve(
+            target,
+            moved,
+            self.behavior.items,
+            multipliers,
+            controls,
+            {"native": self.native.subset(list(moved))},
+            texts=self.texts,
+        )
         return one, moved, curve, curve.chart()
 
     def compute(self):
         key = self.layer, self.method
-        if key not in self._made: self._made[key] = self._move()
+        if key not in self._made:
+            self._made[key] = self._move()
         self.one, self.moved, self.curve, self.picture = self._made[key]
         (self.to,) = self.moved
         sides = (self.pair.source, self.one[self.layer]), (self.pair.target, self.moved[self.to])
@@ -213,10 +367,13 @@ class SteeringExplorer(Explorer):
     def say(self):
         at, zero = self.curve.multipliers.index(self.multiplier), self.curve.multipliers.index(0)
         mean = lambda i, m: self.curve.log_odds[i, :, m].mean()
-        return (f"The direction ‘{self.behavior.what}’, found in {self.source} at layer {self.layer}, moved to {self.target} at "
-                f"layer {self.to} by the method {self.method} and added with multiplier {self.multiplier:g}, takes the mean "
-                f"log-odds of {len(self.behavior.items)} items from {mean(0, zero):.2f} to **{mean(0, at):.2f}** (the target's "
-                f"own vector: {mean(1, at):.2f}) and makes neutral text {self.curve.ratio[0, at]:.2f} times as surprising; over "
-                f"all multipliers the verdict is: {self.curve.outcome}.")
+        return (
+            f"The direction ‘{self.behavior.what}’, found in {self.source} at layer {self.layer}, moved to {self.target} at "
+            f"layer {self.to} by the method {self.method} and added with multiplier {self.multiplier:g}, takes the mean "
+            f"log-odds of {len(self.behavior.items)} items from {mean(0, zero):.2f} to **{mean(0, at):.2f}** (the target's "
+            f"own vector: {mean(1, at):.2f}) and makes neutral text {self.curve.ratio[0, at]:.2f} times as surprising; over "
+            f"all multipliers the verdict is: {self.curve.outcome}."
+        )
 
-    def draw(self): return self.picture
+    def draw(self):
+        return self.picture
