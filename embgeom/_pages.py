@@ -11,7 +11,7 @@ from string import Template
 
 import vl_convert
 
-from ._files import check_out, replacing
+from ._files import replacing
 from .plots import escaped
 
 # %% ../nbs/api/04_pages.ipynb #da8f953c

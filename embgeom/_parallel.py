@@ -94,7 +94,7 @@ def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")
             _number(
                 group / "memory.stat",
                 r"^inactive_file "
-                "(\d+)",
+                r"(\d+)",
             )
             or 0
         )  # given up when it is needed

@@ -9,7 +9,6 @@ __all__ = ['FIRST', 'LONGEST', 'BLOCK', 'LocalFile', 'Stored', 'safetensors_tabl
 # %% ../nbs/api/13_tensors.ipynb #cfcd617b
 import json
 import math
-import pickle
 import re
 import struct
 import zipfile

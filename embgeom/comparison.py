@@ -19,7 +19,7 @@ from .dimension import correlate_dimensions, dimension_chart, intrinsic_dimensio
 from .lle import lle_sensitivity, lle_similarity
 from .loading import load_space
 from ._pages import check_out, write_page
-from .plots import density_chart, distribution_chart, escaped, matrix_chart, overlaid_chart
+from .plots import density_chart, distribution_chart, escaped, matrix_chart
 from .pocket import NAMES, path
 from .results import Result
 from embgeom.similarity import (

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import stdtrit
 from tqdm.auto import tqdm
 

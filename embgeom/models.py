@@ -6,8 +6,6 @@
 __all__ = ['NEUTRAL_TEXTS', 'find_layers', 'LanguageModel', 'is_chat', 'places', 'text_lines', 'FinalNorm']
 
 # %% ../nbs/api/23_models.ipynb #bd9e0e31
-import json
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
@@ -37,12 +35,10 @@ from embgeom._forwards import (
     check_size,
     device_of,
     for_use,
-    hooked,
     listening,
     pad,
     part_of,
     run_until,
-    states_of,
 )
 from ._hub import is_reachable, whole_file
 from ._patch import patch

@@ -21,7 +21,7 @@ from ._parallel import row_blocks
 from .neighbors import nearest_neighbors
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
 from .results import Result
-from .spaces import EmbeddingSpace, SpacePair, token_label
+from .spaces import SpacePair, token_label
 
 # %% ../nbs/api/30_similarity.ipynb #c39b00a8
 def _column_mean(matrix, block_size=8192):

@@ -6,7 +6,7 @@
 __all__ = ['TEXTS', 'DIRECTIONS', 'choose_layer', 'Transfer', 'transfer', 'Transfers', 'transfer_all']
 
 # %% ../nbs/api/52_transfers.ipynb #224367fc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ._base import Cosines, Step, TokenExplorer, others, packed, progress, value_of
-from ..plots import PLAIN, bars_chart, density_chart, distribution_chart, interval_chart
+from ..plots import PLAIN, bars_chart, density_chart, distribution_chart
 from ..similarity import global_similarity, sample_cosines, token_similarity
 from ..spaces import SpacePair
 
