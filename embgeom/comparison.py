@@ -18,7 +18,8 @@ from .coherence import TooFewKnown, dimension_coherence, semantic_coherence
 from .dimension import correlate_dimensions, dimension_chart, intrinsic_dimension
 from .lle import lle_sensitivity, lle_similarity
 from .loading import load_space
-from ._pages import check_out, write_page
+from ._files import check_out
+from ._pages import write_page
 from .plots import density_chart, distribution_chart, escaped, matrix_chart
 from .pocket import NAMES, path
 from .results import Result

@@ -26,7 +26,8 @@ from embgeom.evaluation import (
     random_vectors,
     steering_curve,
 )
-from ._pages import check_out, write_page
+from ._files import check_out
+from ._pages import write_page
 from .plots import escaped, interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .results import Result
