@@ -171,7 +171,9 @@ def live(chromium, lab):
     cells.first.locator(".jp-InputPrompt").click()
     for _ in CELLS:
         page.keyboard.press("Shift+Enter")
-    page.locator(EXPLORER).nth(len(NAMES) - 1).wait_for()
+    error = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+    page.locator(EXPLORER).nth(len(NAMES) - 1).or_(error).first.wait_for()
+    assert error.count() == 0, error.first.inner_text()
     yield page
     page.close()
 
