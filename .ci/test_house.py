@@ -21,11 +21,11 @@ from notebooks import ROOT
 # --- notebooks and what is made from them ---------------------------------------------------------
 
 def test_modules_are_what_the_notebooks_export(copy):
-    modules = sorted(p.relative_to(copy) for p in copy.glob("embgeom/*.py"))
+    modules = sorted(p.relative_to(copy) for p in (copy / "embgeom").rglob("*.py"))
     for module in modules:
         (copy / module).unlink()
     sh(sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()", cwd=copy)
-    assert sorted(p.relative_to(copy) for p in copy.glob("embgeom/*.py")) == modules, "run nbdev_export"
+    assert sorted(p.relative_to(copy) for p in (copy / "embgeom").rglob("*.py")) == modules, "run nbdev_export"
     different = [str(m) for m in modules if (copy / m).read_bytes() != (ROOT / m).read_bytes()]
     assert not different, f"{different} are not what the notebooks export: run nbdev_export"
 
@@ -68,7 +68,7 @@ def test_sidebar_names_every_notebook():
 def test_requirements_are_what_the_modules_import():
     cfg, known = notebooks.settings(), packages_distributions()
     wanted = {re.split("[<>=]", r)[0] for key in ("requirements", "models_requirements") for r in cfg[key].split()}
-    imported = {top for path in ROOT.glob("embgeom/*.py") for top in imports(path)}
+    imported = {top for path in (ROOT / "embgeom").rglob("*.py") for top in imports(path)}
     imported -= sys.stdlib_module_names | {"embgeom"}
     used = {known.get(top, [top])[0].replace("_", "-") for top in imported} | set(USED_BY_OTHERS)
     assert {r.replace("_", "-") for r in wanted} == used, "edit the requirements in settings.ini"
