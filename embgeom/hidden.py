@@ -432,23 +432,10 @@ def chart(
         "on states: the best that maps can do; "
         f"{'grey: chance; ' if null else ''}bands: ± 2 errors",
     ]
-    return line_chart(
-        frame,
-        "passed",
-        "value",
-        "method",
-        "% of the layers passed",
-        titles[value],
-        title,
-        "low",
-        "high",
-        points=True,
-        width=270,
-        model="model",
-        panel="panel",
-        also=["fitted_on", "layer_source", "layer_target", "low", "high"],
-        **null,
-    )
+    columns, axes = ("passed", "value", "method"), ("% of the layers passed", titles[value])
+    look = dict(points=True, width=270, model="model", panel="panel")
+    also = ["fitted_on", "layer_source", "layer_target", "low", "high"]
+    return line_chart(frame, *columns, *axes, title, "low", "high", also=also, **look, **null)
 
 # %% ../nbs/api/41_hidden.ipynb #8ad88f97
 def hidden_alignment(
@@ -485,28 +472,10 @@ def hidden_alignment(
     if not 3 <= folds <= n_texts:
         raise ValueError(f"folds is a number from 3 to the {n_texts} texts; {folds!r} came.")
     fold = np.random.default_rng(random_state).permutation(np.arange(n_texts) % folds)[reading.text]
-    frame = _by_layers(
-        sides,
-        reading,
-        pairs,
-        fold,
-        norms,
-        ends,
-        (matrices, nulls, alphas, device),
-        layers_at_once,
-        batch_size,
-        progress,
-    )
-    return HiddenAlignment(
-        sides[0].name,
-        sides[1].name,
-        n_texts,
-        len(reading.text),
-        *reading.lengths,
-        tuple(pairs),
-        tuple(maps),
-        frame,
-    )
+    how = (matrices, nulls, alphas, device), layers_at_once, batch_size, progress
+    frame = _by_layers(sides, reading, pairs, fold, norms, ends, *how)
+    counts = n_texts, len(reading.text), *reading.lengths
+    return HiddenAlignment(*(m.name for m in sides), *counts, tuple(pairs), tuple(maps), frame)
 
 
 def _by_layers(sides, reading, pairs, fold, norms, ends, how, size, batch_size, progress):

@@ -34,7 +34,8 @@ def _solve(points, neighbors, ridge):
     factor, failed = torch.linalg.cholesky_ex(gram)
     if failed.any():
         raise ValueError(
-            f"ridge = {ridge:g} is too small for neighbors that depend on one another; 1e-3 is usual."
+            f"ridge = {ridge:g} is too small for neighbors that depend on one another; 1e-3 is "
+            "usual."
         )
     w = torch.cholesky_solve(
         torch.ones_like(points[:, :1, None]).expand(-1, gram.shape[1], 1), factor
@@ -57,7 +58,7 @@ def _weights(matrix, part, unit, ridge, device):
 # %% ../nbs/api/31_lle.ipynb #3e50176c
 @dataclass(frozen=True, repr=False)
 class LLEWeights(Result):
-    "Each token as a mixture of its nearest neighbors: sparse rows over the vocabulary, each adding up to one"
+    "Each token as a mixture of its nearest neighbors: sparse rows, each adding up to one"
 
     tokens: tuple  # keys of the m tokens
     vocabulary: tuple  # keys of all n tokens of the space
@@ -126,11 +127,10 @@ def lle_weights(
     space: EmbeddingSpace,  # the vectors
     k: int = 10,  # neighbors of each token
     *,
-    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
+    metric: str = "cosine",  # "cosine" (rows of unit length) or "euclidean" (rows as they are)
     tokens=None,  # which tokens (keys, texts or row numbers); all where None
-    ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
-    batch_size: int
-    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    ridge: float = 1e-3,  # times the local Gram matrix's trace, added to its diagonal
+    batch_size: int | None = None,  # tokens at a time in the search; by the workers where None
     device=None,  # where the arithmetic is done
     progress: bool = True,  # whether to show a bar
 ) -> LLEWeights:  # k neighbors and k weights for each token
@@ -166,7 +166,7 @@ def _unit(w):
 
 # %% ../nbs/api/31_lle.ipynb #8a9f0779
 def _sums(w, m):
-    "Sums of the entries of `w` (its first `m` columns are the sample), and of products of two, by class"
+    "Sums of the entries of `w` (first `m` columns: the sample), and of products of two, by class"
     inside, outside = w[:, :m], w[:, m:]
     row, col, out_row, out_col = (
         np.asarray(x.sum(axis)) for x in (inside, outside) for axis in (1, 0)
@@ -199,7 +199,7 @@ def _ways(m, q):
 
 # %% ../nbs/api/31_lle.ipynb #2d78d5be
 def _matching_null(a, b, rows):
-    "Mean and standard deviation, over random matchings, of the mean product of the sparse rows `a` and `b` of the tokens `rows`"
+    "Mean and deviation, over random matchings, of the mean product of the sparse rows `a` and `b`"
     m, n = a.shape
     order = np.concatenate([rows, np.setdiff1d(np.arange(n), rows)])
     (first_a, second_a), (first_b, second_b) = (_sums(w[:, order], m) for w in (a, b))
@@ -211,7 +211,7 @@ def _matching_null(a, b, rows):
 # %% ../nbs/api/31_lle.ipynb #58b44ae7
 @dataclass(frozen=True, repr=False)
 class LLESimilarity(Result):
-    "How alike the locally linear weights of two spaces are, on average and for each token (arXiv 2503.21073)"
+    "How alike the locally linear weights of two spaces are, by token too (arXiv 2503.21073)"
 
     source: str  # name of the first space
     target: str  # name of the second
@@ -243,52 +243,30 @@ def lle_similarity(
     pair: SpacePair,  # two spaces with the same tokens
     k: int = 10,  # neighbors of each token
     *,
-    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
-    tokens=None,  # which tokens to compare (keys, texts or row numbers, two or more); all where None
-    ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal; scikit-learn's
-    batch_size: int
-    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    metric: str = "cosine",  # "cosine" (rows of unit length) or "euclidean" (rows as they are)
+    tokens=None,  # those to compare (keys, texts or row numbers, two or more); all where None
+    ridge: float = 1e-3,  # times the local Gram matrix's trace, added to its diagonal
+    batch_size: int | None = None,  # tokens at a time in the search; by the workers where None
     device=None,  # where the arithmetic is done
     progress: bool = True,  # whether to show a bar
 ) -> LLESimilarity:  # mean, error, null, and a value for each token
-    "Mean cosine of the locally linear weights of the two spaces of `pair` (arXiv 2503.21073, section on local geometry)"
+    "Mean cosine of the locally linear weights of `pair` (arXiv 2503.21073, local geometry)"
     rows = np.unique(chosen_rows(pair, tokens))
     if len(rows) < 2:
         raise ValueError(
-            f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token use lle_neighbors."
+            f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token "
+            "use lle_neighbors."
         )
-    both = [
-        lle_weights(
-            s,
-            k,
-            metric=metric,
-            tokens=rows,
-            ridge=ridge,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        )
-        for s in (pair.source, pair.target)
-    ]
+    how = dict(metric=metric, tokens=rows, ridge=ridge)
+    how |= dict(batch_size=batch_size, device=device, progress=progress)
+    both = [lle_weights(s, k, **how) for s in (pair.source, pair.target)]
     a, b = map(_unit, both)
     values = a.multiply(b).sum(1)
     overlaps = (both[0].to_sparse() != 0).multiply(both[1].to_sparse() != 0).sum(1) / k
     error, null = values.std(ddof=1) / len(rows) ** 0.5, _matching_null(a, b, rows)
-    return LLESimilarity(
-        *pair.names,
-        values.mean(),
-        error,
-        *null,
-        overlaps.mean(),
-        k / (len(pair) - 1),
-        k,
-        metric,
-        ridge,
-        len(rows),
-        both[0].tokens,
-        values,
-        overlaps,
-    )
+    numbers = values.mean(), error, *null, overlaps.mean(), k / (len(pair) - 1)
+    by_token = both[0].tokens, values, overlaps
+    return LLESimilarity(*pair.names, *numbers, k, metric, ridge, len(rows), *by_token)
 
 # %% ../nbs/api/31_lle.ipynb #a47c7d51
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -316,7 +294,8 @@ class LLESensitivity(Result):
     def text(self) -> str:  # several lines
         "A line for each setting"
         lines = [
-            f"LLE similarity of {self.source} and {self.target}, {self.n_tokens:,} tokens, k = {self.k}"
+            f"LLE similarity of {self.source} and {self.target}, {self.n_tokens:,} tokens, k = "
+            f"{self.k}"
         ]
         lines += [
             f"  {r.rows:<4} rows, ridge {r.ridge:<7g} {r.mean:.3f} ± {r.stderr:.3f}"
@@ -329,7 +308,10 @@ class LLESensitivity(Result):
         frame = self.table.assign(
             power=np.log10(self.table.ridge).round(), rows=self.table.rows + " rows"
         )
-        title = f"{self.source} and {self.target}: LLE similarity from {self.low:.2f} to {self.high:.2f}, by ridge and scaling"
+        title = (
+            f"{self.source} and {self.target}: LLE similarity from {self.low:.2f} "
+            f"to {self.high:.2f}, by ridge and scaling"
+        )
         return line_chart(
             frame,
             "power",
@@ -347,25 +329,20 @@ def lle_sensitivity(
     k: int = 10,  # neighbors of each token, by cosine, from the whole vocabulary
     *,
     tokens=None,  # which tokens to compare instead (keys, texts or row numbers)
-    batch_size: int
-    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    batch_size: int | None = None,  # tokens at a time in the search; by the workers where None
     device=None,  # where the arithmetic is done
     random_state: int = 0,  # seed of the sample
     progress: bool = True,  # whether to show a bar
 ) -> LLESensitivity:  # a mean for each ridge and scaling
-    "How the mean LLE similarity of `pair` moves with the ridge (1e-6 to .1) and with scaling the rows"
+    "How the mean LLE similarity of `pair` moves with the ridge (1e-6 to .1) and scaled rows"
     rows = np.unique(chosen_rows(pair, tokens))
     if tokens is None and n < len(rows):
         rows = np.sort(np.random.default_rng(random_state).choice(rows, n, replace=False))
     if len(rows) < 2:
         raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came.")
     spaces = pair.source, pair.target
-    found = [
-        nearest_neighbors(
-            s.matrix, k, rows, batch_size=batch_size, device=device, progress=progress
-        )[1]
-        for s in spaces
-    ]
+    how = dict(batch_size=batch_size, device=device, progress=progress)
+    found = [nearest_neighbors(s.matrix, k, rows, **how)[1] for s in spaces]
     keys, table = tuple(pair.tokens[r] for r in rows), []
     for unit in (True, False):
         for ridge in RIDGES:
@@ -377,18 +354,11 @@ def lle_sensitivity(
                 for f, w in zip(found, weights)
             )
             values = a.multiply(b).sum(1)
-            table.append(
-                (
-                    "unit" if unit else "raw",
-                    ridge,
-                    values.mean(),
-                    values.std(ddof=1) / len(rows) ** 0.5,
-                )
-            )
+            error = values.std(ddof=1) / len(rows) ** 0.5
+            table.append(("unit" if unit else "raw", ridge, values.mean(), error))
     table = pd.DataFrame(table, columns=["rows", "ridge", "mean", "stderr"])
-    return LLESensitivity(
-        *pair.names, table["mean"].min(), table["mean"].max(), k, len(rows), table
-    )
+    low, high = table["mean"].min(), table["mean"].max()
+    return LLESensitivity(*pair.names, low, high, k, len(rows), table)
 
 # %% ../nbs/api/31_lle.ipynb #77de41f5
 def lle_neighbors(
@@ -396,11 +366,11 @@ def lle_neighbors(
     token,  # key, text or row number
     k: int = 10,  # neighbors in each space
     *,
-    metric: str = "cosine",  # "cosine" (rows scaled to unit length) or "euclidean" (rows as they are)
+    metric: str = "cosine",  # "cosine" (rows of unit length) or "euclidean" (rows as they are)
     ridge: float = 1e-3,  # times the trace of the local Gram matrix, added to its diagonal
     device=None,  # where the arithmetic is done
-) -> pd.DataFrame:  # token, label, source_weight, target_weight, source_rank, target_rank; those of both spaces first
-    "The neighbors that make up `token` in the two spaces of `pair`; a weight is 0, and a rank NaN, where a space does not use one"
+) -> pd.DataFrame:  # token, label, source_weight, target_weight, source_rank, target_rank
+    "The neighbors that make up `token` in both spaces, then in one: weight 0, rank NaN elsewhere"
     sides = {}
     for name, space in (("source", pair.source), ("target", pair.target)):
         w = lle_weights(

@@ -998,12 +998,11 @@ def load_space(
     progress: bool = True,  # whether to show a bar for a long download
     patience: float = 300,  # seconds to wait for a hub from which next to nothing comes
 ) -> EmbeddingSpace:  # its `report` says what was read, of which commit, and what was left out
-    """The embedding matrix of `model` with the bytes of each row's token; only that one tensor is "
-      "read."
+    """The embedding matrix of `model` with the bytes of each row's token; it alone is read.
 
-    ValueError: no such matrix, a damaged or foreign file, another model's tokenizer, NaN. '
-                                                                        'FileNotFoundError,'
-    PermissionError, ConnectionError: the model cannot be had. MemoryError: the matrix does not fit.
+    ValueError: no such matrix, a damaged or foreign file, another model's tokenizer, NaN.
+    FileNotFoundError, PermissionError, ConnectionError: the model cannot be had.
+    MemoryError: the matrix does not fit.
     """
     dtype = _check_request(role, keep, dtype)
     if hasattr(model, "space"):  # a LanguageModel
@@ -1022,17 +1021,8 @@ def load_space(
             "was never trained; keep= takes rows back."
         )
     short = Path(called).resolve().name if Path(called).exists() else called
-    report = LoadReport(
-        model=short,
-        source=called,
-        role=role,
-        **about,
-        rows=n,
-        dim=matrix.shape[1],
-        kept=len(tokens),
-        left_out=out,
-        suspects=suspects,
-    )
+    about |= dict(rows=n, dim=matrix.shape[1], kept=len(tokens), left_out=out, suspects=suspects)
+    report = LoadReport(model=short, source=called, role=role, **about)
     return EmbeddingSpace(
         matrix[: len(tokens)], list(tokens.values()), name or short, role, list(tokens), report
     )

@@ -52,7 +52,8 @@ class Result:
         return pd.DataFrame(({"token": list(tokens)} if tokens is not None else {}) | columns)
 
     def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{k}={number(v)}' for k, v in self.numbers().items())})"
+        numbers = ", ".join(f"{k}={number(v)}" for k, v in self.numbers().items())
+        return f"{type(self).__name__}({numbers})"
 
     def _repr_html_(self):
         rows = pd.Series(

@@ -55,13 +55,14 @@ def chosen_rows(
     space,  # EmbeddingSpace or SpacePair
     tokens=None,  # keys, texts or row numbers, one key or many; all where None
 ) -> np.ndarray:  # row numbers (m,)
-    "The rows that an analysis is asked for by its `tokens`; a bare number is refused, since it may mean a row or a sample"
+    "The rows that `tokens` ask for; ValueError for a bare number, which may mean a row or a sample"
     if tokens is None:
         return np.arange(len(space))
     if isinstance(tokens, (int, np.integer)):
         raise ValueError(
-            f"tokens={tokens} may mean one row or a sample. Give [{tokens}] for that row; for a sample its rows: "
-            f"np.random.default_rng(0).choice({len(space)}, {tokens}, replace=False)."
+            f"tokens={tokens} may mean one row or a sample. Give [{tokens}] for that row; for a "
+            f"sample its rows: np.random.default_rng(0).choice({len(space)}, {tokens}, "
+            "replace=False)."
         )
     return space.rows(tokens)
 
@@ -95,11 +96,13 @@ def _as_matrix(matrix):
     matrix = matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
-            f"A space needs a matrix of shape (tokens, dimensions); this one has shape {matrix.shape}."
+            "A space needs a matrix of shape (tokens, dimensions); this one has shape "
+            f"{matrix.shape}."
         )
     if matrix.dtype.kind != "f":
         raise TypeError(
-            f"A space needs a matrix of floats; this one holds {matrix.dtype}. Convert it, e.g. with .astype('float32')."
+            f"A space needs a matrix of floats; this one holds {matrix.dtype}. Convert it, e.g. "
+            "with .astype('float32')."
         )
     return matrix
 
@@ -108,7 +111,8 @@ def _check_names(tokens, n):
     "Refuse `tokens` that are not `n` different byte strings"
     if len(tokens) != n:
         raise ValueError(
-            f"A space needs one token for each row: the matrix has {n} rows, and {len(tokens)} tokens came."
+            f"A space needs one token for each row: the matrix has {n} rows, and {len(tokens)} "
+            "tokens came."
         )
     if odd := [t for t in tokens if not isinstance(t, bytes)]:
         raise TypeError(
@@ -118,7 +122,8 @@ def _check_names(tokens, n):
     if len(set(tokens)) < n:
         twice = [t for t, c in Counter(tokens).items() if c > 1]
         raise ValueError(
-            f"Each token names one row; these name several: {', '.join(map(token_label, twice[:5]))}. Keep one row of each."
+            "Each token names one row; these name several: "
+            f"{', '.join(map(token_label, twice[:5]))}. Keep one row of each."
         )
 
 # %% ../nbs/api/00_spaces.ipynb #0d0425f9
@@ -135,16 +140,18 @@ def _check_rows(matrix, tokens, block=16384):
         odd.extend(start + np.flatnonzero((top > 1e100) | (top < 1e-100)))
     if bad:
         raise ValueError(
-            f"NaN or infinite rows: {_named(tokens, bad)}. Leave them out, or look at how the matrix was read."
+            f"NaN or infinite rows: {_named(tokens, bad)}. Leave them out, or look at how the "
+            "matrix was read."
         )
     if zero:
         raise ValueError(
-            f"Rows of zeros, which have no direction: {_named(tokens, zero)}. Leave them out: load_space does."
+            f"Rows of zeros, which have no direction: {_named(tokens, zero)}. Leave them out: "
+            "load_space does."
         )
     if odd:
         raise ValueError(
-            f"Rows of numbers above 1e100 or below 1e-100, whose squares cannot be added up: {_named(tokens, odd)}. "
-            "Divide the matrix by its largest number."
+            "Rows of numbers above 1e100 or below 1e-100, whose squares cannot be added up: "
+            f"{_named(tokens, odd)}. Divide the matrix by its largest number."
         )
 
 # %% ../nbs/api/00_spaces.ipynb #9682833c
@@ -152,15 +159,11 @@ def _check_rows(matrix, tokens, block=16384):
 class EmbeddingSpace(_Rows):
     "The rows of one embedding matrix with their `tokens`; checked when made, and not changed after"
 
-    matrix: (
-        np.ndarray
-    )  # the vectors, (n, d), NumPy or torch, any float type; kept as NumPy, not copied where it is
+    matrix: np.ndarray  # the vectors (n, d), NumPy or torch, any floats; kept as NumPy
     tokens: tuple  # the bytes of each row's token, n of them, all different
     name: str = ""  # what the model is called in tables and charts
     role: str = ""  # "input" (token embeddings) or "output" (unembeddings)
-    ids: np.ndarray | None = (
-        None  # each row's number in the model's own vocabulary (n,); the row's place where not given
-    )
+    ids: np.ndarray | None = None  # each row's number in the model's vocabulary; its place if None
     report: dict | None = None  # what was left out when the matrix was read, and why
 
     def __post_init__(self):
@@ -169,7 +172,8 @@ class EmbeddingSpace(_Rows):
         put("tokens", tuple(self.tokens))
         if self.role not in ("", "input", "output"):
             raise ValueError(
-                f"A space's role is 'input' (token embeddings) or 'output' (unembeddings), not {self.role!r}."
+                "A space's role is 'input' (token embeddings) or 'output' (unembeddings), not "
+                f"{self.role!r}."
             )
         _check_names(self.tokens, len(self.matrix))
         _check_rows(self.matrix, self.tokens)
@@ -207,7 +211,8 @@ class EmbeddingSpace(_Rows):
 
     def __repr__(self):
         head = " ".join(filter(None, [self.name, self.role and f"({self.role})"]))
-        return f"EmbeddingSpace: {head + ', ' if head else ''}{len(self):,} tokens x {self.dim} {self.matrix.dtype}"
+        head = head + ", " if head else ""
+        return f"EmbeddingSpace: {head}{len(self):,} tokens x {self.dim} {self.matrix.dtype}"
 
 # %% ../nbs/api/00_spaces.ipynb #2e02ffab
 @dataclass(frozen=True, eq=False, repr=False)
@@ -222,13 +227,15 @@ class SpacePair(_Rows):
         for side in (self.source, self.target):
             if not isinstance(side, EmbeddingSpace):
                 raise TypeError(
-                    f"A pair is made of two EmbeddingSpace; {type(side).__name__} came. Use match_tokens(load_space(...), load_space(...))."
+                    f"A pair is made of two EmbeddingSpace; {type(side).__name__} came. Use "
+                    "match_tokens(load_space(...), load_space(...))."
                 )
         if self.source.tokens != self.target.tokens:
             same = len(set(self.source.tokens) & set(self.target.tokens))
             raise ValueError(
-                f"The two sides of a pair have the same tokens in the same order; these have {len(self.source)} and "
-                f"{len(self.target)}, {same} of them common. Use match_tokens(source, target)."
+                "The two sides of a pair have the same tokens in the same order; these have "
+                f"{len(self.source)} and {len(self.target)}, {same} of them common. Use "
+                "match_tokens(source, target)."
             )
 
     @property
@@ -256,4 +263,7 @@ class SpacePair(_Rows):
         return replace(self, source=self.source.subset(rows), target=self.target.subset(rows))
 
     def __repr__(self):
-        return f"SpacePair: {' -> '.join(self.names)}, {len(self):,} tokens, {self.source.dim} -> {self.target.dim} dimensions"
+        return (
+            f"SpacePair: {' -> '.join(self.names)}, {len(self):,} tokens, "
+            f"{self.source.dim} -> {self.target.dim} dimensions"
+        )

@@ -34,7 +34,7 @@ _BYTES = _byte_table()
 # %% ../nbs/api/10_vocab.ipynb #7175a780
 def _byte_level(
     piece,  # the token as the vocabulary spells it
-    suffix=None,  # what ends a word, in the vocabularies (CLIP's) that mark ends instead of beginnings
+    suffix=None,  # what ends a word, in vocabularies (CLIP's) that mark ends, not beginnings
 ):  # its bytes
     "The bytes of a byte-level `piece`; a `suffix` that marks the end of a word becomes a space"
     ends = bool(suffix) and piece.endswith(suffix)
@@ -52,7 +52,7 @@ def _sentencepiece(
     mark="▁",  # what stands for a space
     fallback=True,  # whether pieces like `<0x0A>` stand for one byte
 ):  # its bytes
-    "The bytes of a sentencepiece `piece`: each `mark` is a space, and with `fallback`, `<0x0A>` is the byte 10"
+    "The bytes of a sentencepiece `piece`: `mark` is a space; with `fallback`, `<0x0A>` the byte 10"
     if fallback and (byte := _FALLBACK.fullmatch(piece)):
         return bytes([int(byte[1], 16)])
     return piece.replace(mark, " ").encode()
@@ -63,7 +63,7 @@ def _wordpiece(
     prefix="##",  # what marks a piece that continues a word
     alone=frozenset(),  # pieces that are cut off even inside a word
 ):  # its bytes
-    "The bytes of a WordPiece `piece`: bare behind `prefix` and if it stands `alone`, else with the space before it"
+    "The bytes of a WordPiece `piece`: after a space, unless it has the `prefix` or is in `alone`"
     if piece.startswith(prefix) and piece != prefix:
         return piece.removeprefix(prefix).encode()
     return piece.encode() if piece in alone else b" " + piece.encode()
@@ -93,7 +93,7 @@ def _space_mark(steps):
 
 # %% ../nbs/api/10_vocab.ipynb #7dcd7d9a
 def _fast_spelling(backend):
-    "How the fast tokenizer `backend` spells its tokens: (kind, options), or None if that is not known"
+    "How the fast tokenizer `backend` spells its tokens: (kind, options), or None if not known"
     decoder, before = _steps(backend.decoder), _steps(backend.pre_tokenizer)
     kinds = {step["type"] for step in decoder}
     if "ByteLevel" in kinds | {step["type"] for step in before}:
@@ -135,8 +135,9 @@ def _spelling(tokenizer):
         else ""
     )
     raise ValueError(
-        f"Cannot tell how {type(tokenizer).__name__}{parts} spells its tokens: neither byte-level, sentencepiece "
-        "nor WordPiece. Give each row's bytes by hand: load_space(..., tokenizer=[b'...', ...])."
+        f"Cannot tell how {type(tokenizer).__name__}{parts} spells its tokens: neither "
+        "byte-level, sentencepiece nor WordPiece. Give each row's bytes by hand: load_space(..., "
+        "tokenizer=[b'...', ...])."
     )
 
 # %% ../nbs/api/10_vocab.ipynb #191a4e5e
@@ -167,7 +168,7 @@ def is_reserved(
 # %% ../nbs/api/10_vocab.ipynb #77313084
 @dataclass(frozen=True, repr=False)
 class TokenKeys(Mapping):
-    "What the ids of one tokenizer stand for: a mapping from the id of each ordinary token to its bytes"
+    "What a tokenizer's ids stand for: a mapping from each ordinary token's id to its bytes"
 
     kind: str  # "byte-level", "sentencepiece" or "wordpiece"
     ordinary: dict  # id -> bytes, no two alike
@@ -192,8 +193,9 @@ class TokenKeys(Mapping):
 
     def __repr__(self):
         return (
-            f"TokenKeys: {self.kind}, {len(self):,} ordinary tokens; {len(self.special):,} special, "
-            f"{len(self.reserved):,} reserved, {len(self.same_bytes):,} with the bytes of another"
+            f"TokenKeys: {self.kind}, {len(self):,} ordinary tokens; {len(self.special):,} "
+            f"special, {len(self.reserved):,} reserved, {len(self.same_bytes):,} with the bytes "
+            "of another"
         )
 
     def to_frame(self):  # columns id, key, status
@@ -227,7 +229,7 @@ def _pieces(tokenizer):
 
 # %% ../nbs/api/10_vocab.ipynb #34840440
 def _first_of_each(keys, rank):
-    "`keys` (id -> bytes) with one id for each key, that of lowest `rank`, and the ids left out with the one kept"
+    "`keys` (id -> bytes) with the id of lowest `rank` for each key, and {id left out: id kept}"
     kept, left = {}, {}
     for i in sorted(keys, key=rank):
         if keys[i] in kept:
@@ -282,9 +284,9 @@ def _check_overlap(a, b, n):
         repr(token_label(t)) for t in space.tokens[len(space) // 2 :][:4]
     )
     raise ValueError(
-        f"Only {n} tokens are common to {a.name or 'the first space'} ({len(a):,} tokens, such as {show(a)}) and "
-        f"{b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their vocabularies are too different to compare, "
-        "or one was read with the wrong tokenizer."
+        f"Only {n} tokens are common to {a.name or 'the first space'} ({len(a):,} tokens, such as "
+        f"{show(a)}) and {b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their "
+        "vocabularies are too different to compare, or one was read with the wrong tokenizer."
     )
 
 # %% ../nbs/api/10_vocab.ipynb #f4177134
@@ -292,7 +294,8 @@ def _check_spaces(*spaces):
     for space in spaces:
         if not isinstance(space, EmbeddingSpace):
             raise TypeError(
-                f"match_tokens takes two EmbeddingSpace, from load_space(...); {type(space).__name__} came."
+                "match_tokens takes two EmbeddingSpace, from load_space(...); "
+                f"{type(space).__name__} came."
             )
 
 
@@ -306,7 +309,8 @@ def _sampled(rows, sample, random_state):
         or not 2 <= sample <= len(rows)
     ):
         raise ValueError(
-            f"sample is a number of tokens from 2 to the {len(rows):,} that are common, or None for all; {sample!r} came."
+            f"sample is a number of tokens from 2 to the {len(rows):,} that are common, or None "
+            f"for all; {sample!r} came."
         )
     return np.sort(np.random.default_rng(random_state).choice(rows, sample, replace=False))
 
@@ -369,7 +373,8 @@ def token_groups(
     tokens = getattr(tokens, "tokens", tokens)
     if isinstance(tokens, (bytes, str)) or not all(isinstance(t, bytes) for t in tokens):
         raise TypeError(
-            "token_groups takes a list of tokens in bytes, e.g. [b' king', b'ing'], or a space or pair."
+            "token_groups takes a list of tokens in bytes, e.g. [b' king', b'ing'], or a space "
+            "or pair."
         )
     return np.array([_group(t) for t in tokens], dtype=object)
 
@@ -406,7 +411,8 @@ def _labels(thing, groups):
     labels = np.asarray(groups, dtype=object)
     if labels.shape != (len(thing),):
         raise ValueError(
-            f"groups gives one label for each of the {len(thing):,} tokens; shape {labels.shape} came."
+            f"groups gives one label for each of the {len(thing):,} tokens; shape {labels.shape} "
+            "came."
         )
     return labels
 

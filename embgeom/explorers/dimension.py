@@ -235,7 +235,8 @@ class DimensionExplorer(TokenExplorer):
         n, k = len(data), k or max(2, min(1200, len(data) // 10))
         if not 2 <= k < n:
             raise ValueError(
-                f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came."
+                f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} "
+                "came."
             )
         if not 0.5 <= variance <= 0.99:
             raise ValueError(
@@ -250,13 +251,9 @@ class DimensionExplorer(TokenExplorer):
         self._k = widgets.IntSlider(
             description="neighbors", value=k, min=2, max=most, continuous_update=False
         )
+        share = dict(value=variance, min=0.5, max=0.99, step=0.01)
         self._variance = widgets.FloatSlider(
-            description="threshold",
-            value=variance,
-            min=0.5,
-            max=0.99,
-            step=0.01,
-            continuous_update=False,
+            description="threshold", continuous_update=False, **share
         )
         self._looked, self._random = None, {}
         super().__init__(data, token, [self._k, self._variance], page)
@@ -266,10 +263,14 @@ class DimensionExplorer(TokenExplorer):
     @property
     def sentence_of(self):
         found = " and ".join(
-            f"**{{dimension{i}}}** of the {s.dim} dimensions of {{side{i}}} (random points: {{random{i}}})"
+            f"**{{dimension{i}}}** of the {s.dim} dimensions of {{side{i}}} (random points: "
+            f"{{random{i}}})"
             for i, s in enumerate(self.spaces)
         )
-        return f"To hold {{variance}} of the variance of the {{k}} nearest neighbors of ‘{{token}}’ it takes {found}."
+        return (
+            "To hold {variance} of the variance of the {k} nearest neighbors of ‘{token}’ "
+            f"it takes {found}."
+        )
 
     def compute(self):
         if self._looked != (self.row, self.k):  # the threshold alone changes none of this
@@ -285,33 +286,18 @@ class DimensionExplorer(TokenExplorer):
         self.random_dimensions = [c.dimension(self.variance) for c in self._random[self.k]]
 
     def values(self):
-        places = {
-            "dimension": self.dimensions,
-            "side": self.sides,
-            "random": self.random_dimensions,
-        }
-        return dict(
-            variance=f"{self.variance:.0%}",
-            k=f"{self.k:,}",
-            **{f"{name}{i}": v for name, column in places.items() for i, v in enumerate(column)},
-        )
+        places = dict(dimension=self.dimensions, side=self.sides, random=self.random_dimensions)
+        by_side = {f"{name}{i}": v for name, vs in places.items() for i, v in enumerate(vs)}
+        return dict(variance=f"{self.variance:.0%}", k=f"{self.k:,}", **by_side)
 
     def curve_chart(self, token, random):
         "The cumulative curves, with the lines of `random` points in grey"
         frame = curves(dict(zip(self.sides, self.curves)) | random)
-        return line_chart(
-            frame,
-            "components",
-            "share",
-            "model",
-            "directions, the largest first",
-            "share of the variance together",
-            f"How many directions the neighbors of {token} spread in",
-            neutral=tuple(random),
-            threshold=self.variance,
-            threshold_title=f"{self.variance:.0%}",
-            y_format=".0%",
-        )
+        axes = "directions, the largest first", "share of the variance together"
+        title = f"How many directions the neighbors of {token} spread in"
+        line = dict(threshold=self.variance, threshold_title=f"{self.variance:.0%}")
+        look = dict(neutral=tuple(random), y_format=".0%", **line)
+        return line_chart(frame, "components", "share", "model", *axes, title, **look)
 
     def picture(self, token):
         return self.curve_chart(token, self.random_curves())
@@ -330,10 +316,8 @@ class DimensionExplorer(TokenExplorer):
             for row in tqdm(range(n), desc=f"curves of all tokens, {self.sides[i]}", leave=False):
                 curve = explained_variance(space, row, self.k)
                 there = places < len(curve.cumulative)
-                shares[row, there, i], found[row, i] = (
-                    curve.cumulative[places[there]],
-                    curve.dimension(self.variance),
-                )
+                shares[row, there, i] = curve.cumulative[places[there]]
+                found[row, i] = curve.dimension(self.variance)
         of = [f"side{i}" for i in range(len(self.spaces))]
         random = curves(self.random_curves()).round(6).to_dict("records")
         return {
@@ -343,8 +327,6 @@ class DimensionExplorer(TokenExplorer):
                 "components": {"fixed": (places + 1).tolist()},
                 **{c: packed(shares[..., i], 1e-4) for i, c in enumerate(of)},
             },
-            "fields": {
-                f"dimension{i}": packed(found[:, i], digits=0) for i in range(len(self.spaces))
-            },
+            "fields": {f"dimension{i}": packed(f, digits=0) for i, f in enumerate(found.T)},
             "also": random,
         }

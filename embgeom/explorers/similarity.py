@@ -151,7 +151,7 @@ def fixed_words(
     tokens,  # keys
     n=100,  # how many
 ) -> np.ndarray:  # row numbers
-    "The same `n` words for every token: whole ones of four letters or more, spread over the vocabulary"
+    "The same `n` words for every token, of four letters or more, spread over the vocabulary"
     whole = [
         i
         for i, t in enumerate(tokens)
@@ -185,10 +185,8 @@ class GlobalExplorer(TokenExplorer):
     )
     sentence_of = (
         "The tokens that are near to ‘{token}’ in {one} are {how}near to it in {other}: "
-        "its cosines with the other "
-        "{n} tokens correlate at **{similarity}** (more than for {rank}% of the "
-        "tokens); over all pairs of tokens "
-        "the correlation is {pearson}{centered}."
+        "its cosines with the other {n} tokens correlate at **{similarity}** (more than for "
+        "{rank}% of the tokens); over all pairs of tokens the correlation is {pearson}{centered}."
     )
 
     def __init__(
@@ -218,10 +216,8 @@ class GlobalExplorer(TokenExplorer):
                 )
         self.around, self.own, self.sample = self._made[self.centered]
         self.cosines = [a.with_all(self.row) for a in self.around]
-        self.similarity, self.rank = (
-            float(self.own[self.row]),
-            float((self.own < self.own[self.row]).mean()),
-        )
+        self.similarity = float(self.own[self.row])
+        self.rank = float((self.own < self.own[self.row]).mean())
         self.pearson = self.whole.pearson_centered if self.centered else self.whole.pearson
 
     def values(self):
