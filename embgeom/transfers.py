@@ -245,7 +245,7 @@ def transfer(
     progress: bool = True,  # whether to show a bar
     random_state: int = 0,  # seed of the controls and of the resampled items
 ) -> Transfer:  # prints itself; .charts(), .save("page.html"), .to_frame()
-    "Move the vector of `behavior` to `target`, and try it; ValueError or TypeError before long work"
+    "Move the vector of `behavior` to `target`, try it; ValueError or TypeError before long work"
     behavior, texts = Behavior.of(behavior), TEXTS if texts is None else list(texts)
     items = list(behavior.items if items is None else items)
     _asked(method, layer, vector, n_controls, items)
@@ -257,14 +257,12 @@ def transfer(
     for model in (a, b):
         check_items(model, items, texts)
     pair = match_tokens(a.space("output"), b.space("output"))
-    how = dict(texts=texts, progress=False)
+    how = dict(texts=texts, batch_size=batch_size, progress=False)
 
     with _Steps(_STEPS, progress) as begin:
         begin("find the vector")
         if vector is None:
-            vector = extract_steering_vector(
-                a, behavior.contrasts, position=behavior.position, batch_size=batch_size, **how
-            )
+            vector = extract_steering_vector(a, behavior.contrasts, None, behavior.position, **how)
         begin("choose the layer")
         if layer is None:
             layer = choose_layer(a, vector, items[::2], texts, batch_size)
@@ -277,39 +275,24 @@ def transfer(
 
         begin("move the vector")
         moved = mapping.move(vector, b, texts=texts)
-        native = extract_steering_vector(
-            b, behavior.contrasts, moved.layers, behavior.position, batch_size=batch_size, **how
-        )
-        native = native.scaled(
-            {i: np.linalg.norm(moved[i]) / np.linalg.norm(native[i]) for i in moved}
-        )
-        controls = {
-            "shuffled": mapping.controls(
-                vector, moved, pair, n=n_controls, random_state=random_state
-            ),
-            "random": random_vectors(moved, n_controls, random_state),
-        }
+        contrasts, position = behavior.contrasts, behavior.position
+        native = extract_steering_vector(b, contrasts, moved.layers, position, **how)
+        factors = {i: np.linalg.norm(moved[i]) / np.linalg.norm(native[i]) for i in moved}
+        native = native.scaled(factors)
+        shuffled = mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state)
+        controls = {"shuffled": shuffled, "random": random_vectors(moved, n_controls, random_state)}
 
         begin("try how strong")
         multipliers = multiplier_range(b, moved, n=5, texts=texts, batch_size=batch_size)
         begin("steer")
+        others = {"native": native}
         curve = steering_curve(
-            b,
-            moved,
-            items,
-            multipliers,
-            controls,
-            {"native": native},
-            batch_size=batch_size,
-            random_state=random_state,
-            **how,
+            b, moved, items, multipliers, controls, others, random_state=random_state, **how
         )
         begin("write")
-        ends = multipliers[0], 0, multipliers[-1]
-        samples = _continued(b, moved, items, ends)
-    return Transfer(
-        *pair.names, behavior, mapping.method_, vector, moved, diagnosis, curve, samples
-    )
+        samples = _continued(b, moved, items, (multipliers[0], 0, multipliers[-1]))
+    method = mapping.method_
+    return Transfer(*pair.names, behavior, method, vector, moved, diagnosis, curve, samples)
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 @patch
