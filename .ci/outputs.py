@@ -11,7 +11,7 @@ import json
 import re
 from itertools import islice, zip_longest
 
-TOLERANCES = {"exact": (1e-6, 1e-8), "model": (2e-2, 5e-7)}  # relative, absolute
+TOLERANCES = {"exact": (1e-6, 1e-8), "model": (2e-2, 5e-8)}  # relative, absolute
 NUMBER = r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 TIME = r"(?:ns|µs|μs|us|ms|s|sec|secs|second|seconds|min|mins|minute|minutes|h|hours)"
 MEMORY = r"(?:[kKMGT]i?B|bytes)"
