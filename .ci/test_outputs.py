@@ -7,7 +7,7 @@ from nbformat.v4 import new_output
 
 import notebooks
 from house import NOTEBOOKS, name
-from outputs import TOKEN, differences, normal, number, parts, text_differences
+from outputs import TOLERANCES, TOKEN, differences, normal, number, parts, text_differences
 
 SAME = [
     ("1.0000001 and 0.5", "1.0000002 and 0.50000"),
@@ -101,9 +101,11 @@ def last_digit(token):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_any_changed_number_and_word_is_seen_and_no_last_digit(path):
-    "Times, memory and ids, which `normal` masks, aside; and 0, of which there is no tenth"
+    "Times, memory and ids, which `normal` masks, aside; and numbers whose tenth is within the absolute tolerance"
     for text, tolerance in texts(path):
-        for change in (tenth, lambda token: token + "x" if token.isalpha() else token):
+        least = 10 * TOLERANCES[tolerance][1]
+        grown = lambda token, least=least: tenth(token) if abs((number(token) or [0])[0]) > least else token
+        for change in (grown, lambda token: token + "x" if token.isalpha() else token):
             other, count = changed(text, change)
             found = list(text_differences(text, other, tolerance))
             assert len(found) == count, (text[:200], found[:3])
