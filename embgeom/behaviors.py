@@ -42,7 +42,8 @@ class WordItem:
             raise ValueError(f"A word is positive or negative, not both: {both}.")
         if not self.prompt.strip() or self.prompt[-1].isspace():
             raise ValueError(
-                f"A prompt has text and does not end in a space, which the words bring along; {self.prompt!r} came."
+                "A prompt has text and does not end in a space, which the words bring along; "
+                f"{self.prompt!r} came."
             )
 
 # %% ../nbs/api/11_behaviors.ipynb #8864c303
@@ -89,7 +90,7 @@ def ab_contrasts(
     items,  # `ABItem`s
     form="letters",  # "letters", to be read at position -2, or "texts", to be read at -1
 ) -> tuple:  # pairs (positive, negative): two for each item with letters, one with texts
-    "Contrasts made of `items`: each with the letter of the matching answer and of the other, in both orders, as in CAA; or with either answer written out"
+    "Contrasts of `items`: by the answers' letters in both orders, as in CAA, or by their texts"
     if form == "texts":
         return tuple((item.text(True), item.text(False)) for item in items)
     if form != "letters":
@@ -116,14 +117,18 @@ class Behavior:
         pairs = tuple(_texts(pair, f"A contrast of {self.name}") for pair in self.contrasts)
         if bad := [p for p in pairs if len(p) != 2 or p[0] == p[1]]:
             raise ValueError(
-                f"A contrast of {self.name} is two different texts, (positive, negative); {bad[0]!r} came."
+                f"A contrast of {self.name} is two different texts, (positive, negative); "
+                f"{bad[0]!r} came."
             )
         object.__setattr__(self, "contrasts", pairs)
         object.__setattr__(self, "items", tuple(self.items))
 
     def __repr__(self):
         kind = "word items" if self.kind == "words" else "A/B items"
-        return f"Behavior {self.name}: {self.what}; {len(self.contrasts):,} contrasts read at position {self.position}, {len(self.items):,} {kind}"
+        return (
+            f"Behavior {self.name}: {self.what}; {len(self.contrasts):,} contrasts read at "
+            f"position {self.position}, {len(self.items):,} {kind}"
+        )
 
     @property
     def kind(self):
@@ -160,13 +165,14 @@ def _n_held_out(n, held_out, source):
     if whole and 0 <= held_out < n:
         return int(held_out)
     raise ValueError(
-        f"held_out is a number from 0 to {n - 1}, or None: {source} has {n} items with two choices, and some must be left for the "
+        f"held_out is a number from 0 to {n - 1}, or None: {source} has {n} items with two "
+        "choices, and some must be left for the "
         f"contrasts; {held_out!r} came."
     )
 
 
 def _divided(name, what, items, held_out, random_state, form, report):
-    "The behavior with the last `held_out` of the shuffled `items` held out, and contrasts made of the others"
+    "The behavior with the last `held_out` shuffled `items` held out, and contrasts of the others"
     held_out = _n_held_out(len(items), held_out, report["source"])
     order = np.random.default_rng(random_state).permutation(len(items))
     train, test = np.split(order, [len(items) - held_out])
@@ -204,7 +210,7 @@ def behaviors() -> pd.DataFrame:  # one row a behavior: name, kind, what, made f
 
 # %% ../nbs/api/11_behaviors.ipynb #3f8e4f16
 def _records(path):
-    "(where, record) for each record in the file at `path`, read as a list of JSON if it begins with a bracket, else line by line"
+    "(where, record) for each record at `path`: a JSON list if it begins with [, else line by line"
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -255,11 +261,13 @@ def _check_record(record, where, path):
     "Refuse a `record` that is not in the format"
     if not isinstance(record, dict):
         raise ValueError(
-            f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but {record!r}."
+            f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but "
+            f"{record!r}."
         )
     if missing := [f for f in _FIELDS if f not in record]:
         raise ValueError(
-            f"{where} of {path} has no {' and no '.join(missing)}; its fields are {', '.join(record) or 'none'}."
+            f"{where} of {path} has no {' and no '.join(missing)}; its fields are "
+            f"{', '.join(record) or 'none'}."
         )
     if not isinstance(record["question"], str):
         raise ValueError(
@@ -302,7 +310,8 @@ def _read_items(path, source):
             left[reason] = left.get(reason, 0) + 1
     if not items:
         raise ValueError(
-            f"None of the {len(records)} records of {path} is a question with two choices ({left or 'it is empty'}). Wanted are questions "
+            f"None of the {len(records)} records of {path} is a question with two choices "
+            f"({left or 'it is empty'}). Wanted are questions "
             "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers."
         )
     return list(items.values()), {
@@ -335,18 +344,21 @@ def _hub_error(error, source, filename):
 
     if isinstance(error, errors.GatedRepoError):
         return PermissionError(
-            f"The dataset {source} is gated: ask for access on its page, then log in (`hf auth login`) or give token=..."
+            f"The dataset {source} is gated: ask for access on its page, then log in (`hf auth "
+            "login`) or give token=..."
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return FileNotFoundError(
-            f"There is no dataset {source!r} on the hub. Check the spelling; a private one needs token=..."
+            f"There is no dataset {source!r} on the hub. Check the spelling; a private one needs "
+            "token=..."
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return FileNotFoundError(f"The dataset {source} has no such revision.")
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return FileNotFoundError(f"The dataset {source} has no file {filename!r}.")
     return ConnectionError(
-        f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). Without a network, download one of its "
+        f"The dataset {source} cannot be had from the hub ({type(error).__name__}: {error}). "
+        "Without a network, download one of its "
         "files elsewhere and give its path."
     )
 
@@ -366,15 +378,15 @@ def _from_hub(source, filename, split, token, revision):
 
 # %% ../nbs/api/11_behaviors.ipynb #ea621799
 def load_behavior(
-    source,  # a name in `behaviors()`, the path of a .jsonl or .json file, or a dataset on the hub, "organization/name"
+    source,  # a name in `behaviors()`, a .jsonl or .json file, or a dataset "organization/name"
     held_out: int
-    | None = None,  # how many choices to hold out as items; None: 50, or half of them if that is fewer. Those made of words have items of their own
+    | None = None,  # choices held out as items; None: 50 or half. Words have their own
     random_state: int = 0,  # which shuffle comes before that
     split: str = "train",  # where no `filename` is given: the file of the dataset with this name
     token: str | bool | None = None,  # for gated or private datasets on the hub
     revision: str | None = None,  # branch, tag or commit on the hub
     filename: str | None = None,  # which file of a dataset on the hub
-    form: str = "letters",  # how choices become contrasts: "letters", as in CAA, or "texts", for small models
+    form: str = "letters",  # contrasts by "letters", as in CAA, or by "texts", for small models
 ) -> Behavior:  # contrasts and items that have nothing in common
     "Contrasts and held-out items of the behavior that `source` names"
     name, shipped = str(source), _shipped()
@@ -391,7 +403,8 @@ def load_behavior(
         raise ValueError(
             f"There is no behavior {name!r}. Wanted is one that ships ({', '.join(shipped)}), "
             "the path of a .jsonl or .json file, or a dataset on the hub ('organization/name'). "
-            "A behavior of your own is a Behavior(name, what, contrasts, items); give that in its place."
+            "A behavior of your own is a Behavior(name, what, contrasts, items); give that in "
+            "its place."
         )
     items, report = _read_items(path, where)
     return _divided(

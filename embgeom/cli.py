@@ -26,10 +26,8 @@ def _parser():
     "The commands and their options"
     parser = argparse.ArgumentParser(
         prog="embgeom",
-        description=(
-            "Measure how alike the token embeddings of language models are, and move steering vectors "
-            "between models."
-        ),
+        description="Measure how alike the token embeddings of language models are, and move "
+        "steering vectors between models.",
     )
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
     commands = parser.add_subparsers(
@@ -40,12 +38,8 @@ def _parser():
         help="compare the three models that come with the package, and move a vector between them",
     )
     pair = commands.add_parser("compare", help="compare two or more models")
-    pair.add_argument(
-        "models",
-        nargs="+",
-        metavar="MODEL",
-        help=f"a folder, a hub id, or one of {', '.join(NAMES)}",
-    )
+    wanted = f"a folder, a hub id, or one of {', '.join(NAMES)}"
+    pair.add_argument("models", nargs="+", metavar="MODEL", help=wanted)
     pair.add_argument(
         "--role",
         choices=["input", "output"],

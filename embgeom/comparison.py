@@ -36,7 +36,7 @@ from .vocab import GROUPS, by_group, token_groups
 
 # %% ../nbs/api/50_comparison.ipynb #8b9b2a32
 def as_space(
-    model,  # an EmbeddingSpace, the name of a bundled model, a folder, a hub id, or a loaded transformers model
+    model,  # an EmbeddingSpace, a bundled model's name, a folder, a hub id, or a loaded model
     role="input",  # "input" (token embeddings) or "output" (unembeddings)
 ) -> EmbeddingSpace:  # its space, named as a table would name it
     "The embedding space of `model`, whatever way it is given"
@@ -70,15 +70,14 @@ def _or_none(analysis, *args, **kwargs):
 # %% ../nbs/api/50_comparison.ipynb #df52676b
 def local_geometry(
     spaces,  # EmbeddingSpaces with the same tokens
-    k: int
-    | None = None,  # neighbors for the intrinsic dimension; a tenth of the tokens, at most 1,200, where None
+    k: int | None = None,  # neighbors for the dimension; None: a tenth, at most 1,200
     *,
     sample: int | None = 400,  # how many tokens to look at, drawn at random; all where None
     device=None,  # where the products are computed
     random_state: int = 0,  # seed of the sample
     progress: bool = True,  # whether to show a bar
 ) -> LocalGeometry:  # results for each space and each two
-    "LLE similarity with its sensitivity, intrinsic dimension and semantic coherence of `spaces`, on the same sample of tokens"
+    "LLE similarity, dimension and coherence of `spaces`, on the same sample of tokens"
     n = len(spaces[0])
     rows = np.arange(n)
     if sample is not None:
@@ -175,7 +174,7 @@ class Comparison(Result):
 
 # %% ../nbs/api/50_comparison.ipynb #019306df
 def compare(
-    *models,  # two or more: EmbeddingSpaces, names of bundled models, folders, hub ids, loaded transformers models
+    *models,  # two or more: EmbeddingSpaces, bundled names, folders, hub ids, loaded models
     role: str = "input",  # "input" (token embeddings) or "output" (unembeddings)
     sample: int
     | None = 400,  # how many tokens the local analyses look at; all where None, 0 leaves them out
@@ -183,7 +182,7 @@ def compare(
     device=None,  # where the products are computed
     progress: bool = True,  # whether to show bars
 ) -> Comparison:  # prints itself; .charts(), .save("page.html"), .to_frame()
-    "How alike the embeddings of `models` are: over every pair of their common tokens, and around single tokens"
+    "How alike the embeddings of `models` are: over all pairs of common tokens, and around tokens"
     if len(models) < 2:
         raise ValueError(f"compare takes two models or more; {len(models)} came.")
     loaded = [
@@ -239,7 +238,8 @@ def _models_text(found):
     "A line for each model"
     width = max(map(len, found.names))
     return [
-        f"  {s.name:<{width}}  {n:>9,} tokens x {s.dim:>5,} dimensions{f' ({s.role} matrix)' if s.role else ''}"
+        f"  {s.name:<{width}}  {n:>9,} tokens x {s.dim:>5,} "
+        f"dimensions{f' ({s.role} matrix)' if s.role else ''}"
         for s, n in zip(found.spaces, found.sizes)
     ]
 
@@ -278,7 +278,8 @@ def _ends_text(found):
 def _groups_text(found):
     "The centered correlation of each two models by kind of token"
     rows = [
-        f"  {r.source} & {r.target}, {r.group} ({r.n_tokens:,} tokens): {_with_stderr(r.pearson_centered, r.stderr_centered)}"
+        f"  {r.source} & {r.target}, {r.group} ({r.n_tokens:,} tokens): "
+        f"{_with_stderr(r.pearson_centered, r.stderr_centered)}"
         for r in found.groups.itertuples()
     ]
     return ["", "By kind of token, among tokens of that kind alone (centered):", *rows]
@@ -299,13 +300,16 @@ def _lle_text(local):
     "LLE similarity of each two models with its range, and by kind of token"
     first = local.lle[0]
     lines = [
-        f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest neighbors (1: the same, in the same",
-        f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it goes with other ridges",
+        f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest "
+        "neighbors (1: the same, in the same",
+        f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it "
+        "goes with other ridges",
         "(1e-6 to .1) and on rows as they are",
     ]
     for r, s in zip(local.lle, local.sensitivity):
         lines.append(
-            f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to {s.high:.2f}); chance {r.null_mean:.4f}"
+            f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to "
+            f"{s.high:.2f}); chance {r.null_mean:.4f}"
         )
         kinds = _mean_by_kind(r).items()
         lines.append(
@@ -318,14 +322,17 @@ def _dimension_text(local):
     "Intrinsic dimension of each model, their correlations, and coherence"
     d = local.dimension[0]
     lines = [
-        f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a token's k nearest neighbors"
+        f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a "
+        "token's k nearest neighbors"
     ]
     lines += [
-        f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = {r.k:,})"
+        f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = "
+        f"{r.k:,})"
         for r in local.dimension
     ]
     lines += [
-        f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± {r.null_std:.4f} (k = {r.k:,})"
+        f"  {r.source} & {r.target}: correlation {_with_stderr(r.pearson, r.stderr)}; chance 0 ± "
+        f"{r.null_std:.4f} (k = {r.k:,})"
         for r in local.dimensions
     ]
     return lines
@@ -334,18 +341,21 @@ def _dimension_text(local):
 def _coherence_text(local):
     "Coherence of each model, and whether it goes with the dimension"
     lines = [
-        "Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbors (low: they belong together)"
+        "Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbors "
+        "(low: they belong together)"
     ]
     for d, c, link in zip(local.dimension, local.coherence, local.link):
         if c is None:
             lines.append(f"  {d.name}: WordNet knows too few of these tokens")
             continue
         lines.append(
-            f"  {d.name}: {_with_stderr(c.mean, c.stderr)}; random neighbors {c.random_mean:.2f} ({c.n_tokens:,} tokens known)"
+            f"  {d.name}: {_with_stderr(c.mean, c.stderr)}; random neighbors {c.random_mean:.2f} "
+            f"({c.n_tokens:,} tokens known)"
         )
         if link:
             lines.append(
-                f"    correlation with the dimension: {_with_stderr(link.pearson, link.stderr)}; chance 0 ± {link.null_std:.4f}"
+                f"    correlation with the dimension: {_with_stderr(link.pearson, link.stderr)}; "
+                f"chance 0 ± {link.null_std:.4f}"
             )
     return lines
 
@@ -373,7 +383,8 @@ def _text(found):
         f"How alike are the token embeddings of {len(found.names)} models?",
         *_models_text(found),
         "",
-        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the {sim.n_tokens:,} tokens that all have",
+        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the "
+        f"{sim.n_tokens:,} tokens that all have",
         "(1: the same geometry, 0: nothing in common; ± one standard error)",
         *_similarity_text(found),
         "",
@@ -408,7 +419,8 @@ def _pair_charts(pair, result, own):
         cosines.target,
         f"cosine in {a}",
         f"cosine in {b}",
-        f"Cosines of {len(cosines):,} pairs of tokens: correlation {result.pearson_centered:.2f} over all pairs (centered)",
+        f"Cosines of {len(cosines):,} pairs of tokens: correlation {result.pearson_centered:.2f} "
+        "over all pairs (centered)",
     )
     spread = distribution_chart(
         own,
@@ -497,10 +509,15 @@ def _save_page(found, out):
     "The page of a comparison"
     sim = found.similarity
     lead = (
-        f"{', '.join(found.names)}: the cosines of all {sim.results[0].n_pairs:,} pairs of {sim.n_tokens:,} tokens, correlated between models. "
-        "1 means that the tokens form the same geometry in both models, 0 that they have nothing in common."
+        f"{', '.join(found.names)}: the cosines of all {sim.results[0].n_pairs:,} pairs of "
+        f"{sim.n_tokens:,} tokens, correlated between models. "
+        "1 means that the tokens form the same geometry in both models, 0 that they have "
+        "nothing in common."
     )
-    footer = "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry of Language Model Embeddings, arXiv 2503.21073."
+    footer = (
+        "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local "
+        "Geometry of Language Model Embeddings, arXiv 2503.21073."
+    )
     return write_page(
         check_out(out),
         "How alike are these token embeddings?",
