@@ -61,7 +61,7 @@ def results_of_spaces(folder):
     yield explorers.DimensionExplorer(pair, token, k=20)
     lost = {i: t for i, t in enumerate(one.tokens[:6])}
     yield loading.LoadReport(model=ONE, role="input", tensor=token, file=OTHER, rows=146, dim=12, stored_dtype="F32", tied=False,
-                             architecture=token, kept=140, left_out={token: lost}, suspects=lost)
+                             architecture=token, revision=token, kept=140, left_out={token: lost}, suspects=lost)
 
 
 def results_of_models(folder):
@@ -71,7 +71,7 @@ def results_of_models(folder):
         shutil.copytree(pocket.path(name), folder/model)
     tense = behaviors.load_behavior("tense")
     tense = replace(tense, name=POISON[0], what=POISON[1], items=tense.items[:4])
-    yield (found := transfers.transfer(str(folder/ONE), str(folder/OTHER), tense, layer=2, n_controls=2, texts=POISON))
+    yield (found := transfers.transfer(str(folder/ONE), str(folder/OTHER), tense, layer=2, n_controls=10, texts=POISON))
     found.save(folder/"transfer.html")
     yield transfers.Transfers((found, found))
     yield from (found.vector, found.curve, found.diagnosis)
