@@ -46,6 +46,7 @@ def results_of_spaces(folder):
     yield similarity.sample_cosines(pair, n=40)
     yield lle.lle_weights(one, 5)
     yield lle.lle_similarity(pair, 5)
+    yield lle.lle_sensitivity(pair, 50, 5, progress=False)
     yield dimension.intrinsic_dimension(one, 20)
     yield dimension.dimension_similarity(pair, 20)
     yield dimension.explained_variance(one, token, 20)
