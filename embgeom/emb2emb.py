@@ -37,7 +37,7 @@ from .steering import SteeringVector
 METHODS = ("ridge", "dual", "logits", "procrustes")
 RCOND = 1e-6  # singular values of T below this share of the largest are zero to the method "dual"
 # the products that each method needs
-NEEDS = dict(ridge={"AA", "AB"}, dual={"AA", "AB"}, logits={"BB", "AB"}, procrustes={"AB"})
+NEEDS = dict(ridge=("AA", "AB"), dual=("AA", "AB"), logits=("AB", "BB"), procrustes=("AB",))
 
 
 def method_matrix(
