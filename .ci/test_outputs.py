@@ -56,7 +56,8 @@ def test_different(stored, made):
     assert len(differences(printed(stored), printed(made))) == 1
 
 
-@pytest.mark.parametrize("stored, made, same", [("0.84312", "0.8551", True), ("0.84312", "0.8651", False), ("12 words", "13 words", False)])
+@pytest.mark.parametrize("stored, made, same", [("0.84312", "0.8551", True), ("0.84312", "0.8651", False), ("12 words", "13 words", False),
+                                                ("19 of 36", "20 of 36", True), ("19 of 36", "21 of 36", False)])
 def test_numbers_of_a_language_model(stored, made, same):
     assert (differences(printed(stored), printed(made), "model") == []) == same
 
