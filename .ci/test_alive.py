@@ -80,9 +80,9 @@ def explorer_finds(explorer):
     return search(explorer._texts, explorer.plain)[0]
 
 
+@pytest.mark.parametrize("alive", ["LLEExplorer"], indirect=True)  # bars can be read off the page; curves cannot
 def test_the_picture_is_that_of_python(alive):
     explorer, page, _ = alive
-    if not isinstance(explorer, explorers.LLEExplorer): pytest.skip("bars can be read off the page; curves cannot")
     explorer.row = int(explorer.data.rows(" king")[0])
     explorer.compute()
     _, marks = answer(page, " king", explorer.plain)
