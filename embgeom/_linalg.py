@@ -7,6 +7,7 @@ __all__ = ['unit_rows', 'Moments', 'working_dtype', 'second_moments', 'pearson',
            'procrustes_map', 'squared_error', 'best_scale']
 
 # %% ../nbs/api/01_linalg.ipynb #c7097f6e
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,9 @@ import numpy as np
 import torch
 
 from ._parallel import check_fits, one_thread, row_blocks
+
+# %% ../nbs/api/01_linalg.ipynb #a83a9c1c
+warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
 
 # %% ../nbs/api/01_linalg.ipynb #8fa7cf50
 def unit_rows(
