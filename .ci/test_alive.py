@@ -114,7 +114,8 @@ def test_without_a_table_the_page_says_what_is_missing(alive, chromium):
 
 
 TABLES = {"explore_lle": lambda pair: explorers.LLEExplorer(pair, " brother"),
-          "explore_global": lambda pair: explorers.GlobalExplorer(pair, " brother")}
+          "explore_global": lambda pair: explorers.GlobalExplorer(pair, " brother"),
+          "explore_dimension": lambda pair: explorers.DimensionExplorer(pair, " brother", k=409)}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -131,3 +132,15 @@ def test_the_tables_of_the_site_hold_what_python_says(pair, name):
             whole = np.frombuffer(base64.b64decode(column["data"]), "<" + column["type"])[row]
             if "choices" in column: assert column["choices"][whole] == values[field]
             else: assert abs(whole*column["scale"] - float(values[field])) <= 1.01*10**-column["digits"], (field, explorer.plain)
+        if name == "explore_dimension":
+            assert_spectra(table, explorer, row)
+
+
+def assert_spectra(table, explorer, row):
+    "The curves of both models in the table are those of Python, to the last digit kept"
+    places = np.array(table["columns"]["components"]["fixed"]) - 1
+    for i, curve in enumerate(explorer.curves):
+        column = table["columns"][f"side{i}"]
+        shares = np.frombuffer(base64.b64decode(column["data"]), "<i2").reshape(-1, len(places))[row]*column["scale"]
+        there = places < len(curve.cumulative)
+        assert there.sum() >= 20 and np.abs(shares[there] - curve.cumulative[places[there]]).max() < 1e-4
