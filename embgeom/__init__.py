@@ -20,6 +20,7 @@ _names = {
     "lle": ["lle_weights", "lle_similarity", "lle_neighbors"],
     "dimension": ["intrinsic_dimension", "dimension_similarity"],
     "coherence": ["semantic_coherence", "dimension_coherence"],
+    "lineage": ["descent", "column_matching"],
     "steering": ["SteeringVector", "extract_steering_vector", "steer"],
     "emb2emb": ["Emb2Emb"],
     "diagnosis": ["diagnose"],
