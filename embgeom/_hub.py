@@ -356,14 +356,22 @@ class HubFile:
             self.repo, hashlib.sha256(f"{self.filename} {self.etag}".encode()).hexdigest()[:32]
         )
 
+    def has(
+        self,
+        start: int,  # the first byte
+        end: int,  # the one after the last
+    ) -> bool:  # whether `map` would find them in the cache
+        "Whether these bytes have been fetched in one piece"
+        path = self.folder / f"{start}-{end}"
+        return path.is_file() and path.stat().st_size == end - start
+
     def map(
         self,
         start: int,  # the first byte
         end: int,  # the one after the last
     ) -> np.ndarray:  # of bytes, on disk
         "The bytes `start` to `end`, fetched if they are not in the cache"
-        path = self.folder / f"{start}-{end}"
-        there = lambda: path.is_file() and path.stat().st_size == end - start
+        path, there = self.folder / f"{start}-{end}", lambda: self.has(start, end)
         if not there():
             if self.offline:
                 raise _no_network(self.repo, self.filename)

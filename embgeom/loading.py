@@ -23,6 +23,7 @@ from ._formats import foreign_format
 from embgeom._tensors import (
     FIRST,
     LocalFile,
+    Matrix,
     gguf_matrix,
     gguf_table,
     module_matrix,
@@ -504,8 +505,8 @@ def _same(checkpoint, stored, keys):
     return all(np.array_equal(contents(keys[0]), contents(key)) for key in keys[1:])
 
 # %% ../nbs/api/20_loading.ipynb #41f6b6a2
-def _named_tensor(checkpoint, role, dtype, tensor):
-    "The matrix called `tensor`, or the only one if that is None, and what is known of it"
+def _named_tensor(checkpoint, role, read, tensor):
+    "What `read` gives of the matrix called `tensor` (the only one if None), and what is known of it"
     stored = _stored(checkpoint)
     if tensor is None:
         table, _ = _table(checkpoint, checkpoint.only)
@@ -529,15 +530,15 @@ def _named_tensor(checkpoint, role, dtype, tensor):
         tied="tied or not was not asked",
         revision=checkpoint.revision,
     )
-    return matrix.read(dtype), about
+    return read(matrix), about
 
 # %% ../nbs/api/20_loading.ipynb #2a760cd5
-def _from_checkpoint(checkpoint, role, dtype, tensor=None):
-    "The matrix of `role` in `checkpoint`, and what is known of it"
+def _from_checkpoint(checkpoint, role, read, tensor=None):
+    "What `read` gives of the `Matrix` of `role` in `checkpoint`, and what is known of it"
     if (checkpoint.only or "").endswith(".gguf"):
-        return _from_gguf(checkpoint, role, dtype, tensor)
+        return _from_gguf(checkpoint, role, read, tensor)
     if tensor or checkpoint.only and not checkpoint.file("config.json"):
-        return _named_tensor(checkpoint, role, dtype, tensor)
+        return _named_tensor(checkpoint, role, read, tensor)
     model = _architecture(_config(checkpoint), role, checkpoint.name)
     weight, stored = _weight(model, role, checkpoint.name), _stored(checkpoint)
     names = _names(model, role, weight)
@@ -558,14 +559,14 @@ def _from_checkpoint(checkpoint, role, dtype, tensor=None):
         tied=tied and _same(checkpoint, stored, keys),
         revision=checkpoint.revision,
     )
-    return matrix.read(dtype), about
+    return read(matrix), about
 
 # %% ../nbs/api/20_loading.ipynb #599dc224
 _GGUF_KEYS = dict(input=("token_embd.weight",), output=("output.weight", "token_embd.weight"))
 
 
-def _from_gguf(checkpoint, role, dtype, tensor=None):
-    "The matrix of `role` in a GGUF file, and what is known of it"
+def _from_gguf(checkpoint, role, read, tensor=None):
+    "What `read` gives of the matrix of `role` in a GGUF file, and what is known of it"
     fields, where = checkpoint.gguf
     kind = fields.get("general.architecture")
     kind = shown(kind.decode("utf-8", "replace"), 30) if isinstance(kind, bytes) else "?"
@@ -588,7 +589,7 @@ def _from_gguf(checkpoint, role, dtype, tensor=None):
             f"{stored.shape}. Name another tensor."
         )
     matrix = gguf_matrix(source, stored, name)
-    return matrix.read(dtype), dict(
+    return read(matrix), dict(
         architecture=f"GGUF {kind}",
         tensor=key,
         file=checkpoint.only,
@@ -616,8 +617,8 @@ def _shape_of(module, name):
     )
 
 
-def _from_model(model, role, dtype, tensor=None):
-    "The matrix of `role` in a loaded `model`, and what is known of it"
+def _from_model(model, role, read, tensor=None):
+    "What `read` gives of the matrix of `role` in a loaded `model`, and what is known of it"
     name, module = type(model).__name__, _module(model, role)
     if role == "output" and module is None:
         raise ValueError(
@@ -634,7 +635,7 @@ def _from_model(model, role, dtype, tensor=None):
     with present(module):
         computes_in = getattr(model, "dtype", torch.float32)
         matrix = module_matrix(module, _shape_of(module, called), computes_in, called)
-        made = matrix.read(dtype)
+        made = read(matrix)
     modules = model.named_modules(remove_duplicate=False)
     where = next((f"{n}.weight" for n, m in modules if m is module), "weight")
     return made, dict(
@@ -861,6 +862,9 @@ class LoadReport(dict):
         for what, part in (self["left_out"] | suspects).items():
             examples = ", ".join(label(i, k) for i, k in list(part.items())[:4])
             rows.append(dict(what=what, rows=len(part), examples=examples))
+        if missing := self.get("missing"):
+            examples = ", ".join(repr(token_label(t)) for t in missing[:4])
+            rows.append(dict(what="asked for, not there", rows=len(missing), examples=examples))
         return pd.DataFrame(rows)
 
     def __repr__(self):
@@ -973,15 +977,55 @@ def _check_request(role, keep, dtype):
     )
 
 # %% ../nbs/api/20_loading.ipynb #df7a8647
-def _read(model, role, dtype, tensor, alone, revision, hub):
-    "The name of `model`, its checkpoint (None for a loaded one `alone`), matrix and report"
-    if not hasattr(model, "get_input_embeddings"):
-        home = _checkpoint(model, revision=revision, **hub)
-        return home.name, home, _from_checkpoint(home, role, dtype, tensor)
-    found, place = _from_model(model, role, dtype, tensor), getattr(model, "name_or_path", "")
-    commit = getattr(getattr(model, "config", None), "_commit_hash", None)
-    home = None if alone or not place else _checkpoint(place, revision=commit, **hub)
-    return place or type(model).__name__, home, found
+def _rows_of(keys, tokens, name):
+    "The rows, rising, of those of `tokens` that `keys` has; and the tokens that it has not"
+    wanted = dict.fromkeys(t.encode() if isinstance(t, str) else t for t in tokens)
+    if odd := [t for t in wanted if not isinstance(t, bytes)]:
+        raise TypeError(f"tokens= is a list of bytes or texts; {odd[0]!r} came.")
+    row = {t: i for i, t in keys.items()}
+    rows = sorted(row[t] for t in wanted if t in row)
+    if rows:
+        return np.array(rows, dtype=np.intp), [t for t in wanted if t not in row]
+    examples = ", ".join(repr(token_label(t)) for t in [*wanted][:4])
+    raise ValueError(
+        f"None of the {len(wanted):,} tokens that were asked for ({examples}) is in the vocabulary "
+        f"of {name}, {len(keys):,} tokens. Most words are known with a space before them: ' king'."
+    )
+
+
+def _read(model, role, dtype, tokens, tensor, tokenizer, revision, hub):
+    "The name of `model`, (keys, rows, tokens not there), and (the matrix or those rows, report)"
+    loaded = hasattr(model, "get_input_embeddings")
+    place, found = getattr(model, "name_or_path", "") if loaded else model, {}
+    if loaded:
+        revision = getattr(getattr(model, "config", None), "_commit_hash", None)
+    alone = loaded and (tokenizer is not None or not place)
+    home = None if alone else _checkpoint(place, revision=revision, **hub)
+    name = (place or type(model).__name__) if loaded else home.name
+
+    def read(matrix):
+        if 0 in matrix.shape:
+            return matrix.read(dtype)  # an error
+        keys = _keys(tokenizer, home, matrix.shape[0], role, **hub)
+        _check_fit(keys, matrix.shape[0], name)
+        rows, missing = (None, []) if tokens is None else _rows_of(keys, tokens, name)
+        found.update(keys=keys, rows=rows, missing=missing, n=matrix.shape[0])
+        return matrix.read(dtype) if rows is None else matrix.read_rows(rows, dtype)
+
+    if loaded:
+        return name, found, _from_model(model, role, read, tensor)
+    return name, found, _from_checkpoint(home, role, read, tensor)
+
+
+def _sorted(matrix, found, keep, name):
+    "What `_sort_rows` says of `matrix`, by the rows' own numbers, if it is only some of the rows"
+    keys, rows = found["keys"], found["rows"]
+    if rows is None:
+        return _sort_rows(matrix, keys, keep, name)
+    some = TokenKeys(keys.kind, {k: keys[i] for k, i in enumerate(rows.tolist())}, {}, {}, {})
+    tokens, out, suspects = _sort_rows(matrix, some, keep, name)
+    own = lambda part: {int(rows[k]): t for k, t in part.items()}
+    return own(tokens), {reason: own(part) for reason, part in out.items()}, own(suspects)
 
 
 def load_space(
@@ -994,6 +1038,7 @@ def load_space(
     revision: str | None = None,  # branch, tag or commit on the hub
     token: str | bool | None = None,  # for gated or private models on the hub
     keep=(),  # of what is left out by default: "special token", "reserved name", "repeated row"
+    tokens=None,  # bytes or texts: their rows alone are fetched; all rows where None
     tensor: str | None = None,  # the tensor's name in the file, where the model does not tell
     progress: bool = True,  # whether to show a bar for a long download
     patience: float = 300,  # seconds to wait for a hub from which next to nothing comes
@@ -1007,13 +1052,13 @@ def load_space(
     dtype = _check_request(role, keep, dtype)
     if hasattr(model, "space"):  # a LanguageModel
         given = dict(tokenizer=tokenizer, name=name, dtype=dtype, keep=keep, tensor=tensor)
+        given["tokens"] = tokens
         return model.space(role, **{k: v for k, v in given.items() if v is not None})
     hub = dict(token=token, patience=patience, progress=progress)
-    alone = tokenizer is not None
-    called, home, (matrix, about) = _read(model, role, dtype, tensor, alone, revision, hub)
-    keys = _keys(tokenizer, home, len(matrix), role, **hub)
-    _check_fit(keys, len(matrix), called)
-    n, (tokens, out, suspects) = len(matrix), _sort_rows(matrix, keys, keep, called)
+    called, found, (matrix, about) = _read(
+        model, role, dtype, tokens, tensor, tokenizer, revision, hub
+    )
+    tokens, out, suspects = _sorted(matrix, found, keep, called)
     if not tokens:
         reasons = ", ".join(f"{reason} {len(part):,}" for reason, part in out.items() if part)
         raise ValueError(
@@ -1021,7 +1066,8 @@ def load_space(
             "was never trained; keep= takes rows back."
         )
     short = Path(called).resolve().name if Path(called).exists() else called
-    about |= dict(rows=n, dim=matrix.shape[1], kept=len(tokens), left_out=out, suspects=suspects)
+    about |= dict(rows=found["n"], dim=matrix.shape[1], kept=len(tokens))
+    about |= dict(left_out=out, suspects=suspects, missing=found["missing"])
     report = LoadReport(model=short, source=called, role=role, **about)
     return EmbeddingSpace(
         matrix[: len(tokens)], list(tokens.values()), name or short, role, list(tokens), report
