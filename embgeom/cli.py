@@ -10,6 +10,8 @@ import argparse
 import os
 import sys
 import time
+import warnings
+from pathlib import Path
 
 from . import __version__
 from ._files import check_out, shown
@@ -31,7 +33,7 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | compare | transfer"
+        dest="command", required=True, metavar="demo | compare | transfer | explain"
     )
     demo = commands.add_parser(
         "demo",
@@ -40,16 +42,15 @@ def _parser():
     pair = commands.add_parser("compare", help="compare two or more models")
     wanted = f"a folder, a hub id, or one of {', '.join(NAMES)}"
     pair.add_argument("models", nargs="+", metavar="MODEL", help=wanted)
-    pair.add_argument(
-        "--role",
-        choices=["input", "output"],
-        default="input",
-        help="token embeddings (input, the default) or unembeddings (output)",
-    )
+    _role_option(pair)
     move = commands.add_parser(
         "transfer", help="find a steering vector in one model, move it to another, and try it there"
     )
     _transfer_options(move)
+    why = commands.add_parser(
+        "explain", help="how much of what two models share is in some texts, or in the novels"
+    )
+    _explain_options(why, wanted)
     demo.add_argument(
         "--full",
         action="store_true",
@@ -60,7 +61,7 @@ def _parser():
         action="store_true",
         help="the local analyses on all tokens instead of a sample, and a split by kind of token",
     )
-    for command in (demo, pair, move):
+    for command in (demo, pair, move, why):
         page = f"embgeom-{command.prog.split()[-1]}.html"
         command.add_argument(
             "--out", default=page, metavar="FILE", help=f"the page to write (default {page})"
@@ -99,6 +100,29 @@ def _transfer_options(move):
         "(default: found with the behavior's contrasts)",
     )
     add("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
+
+# %% ../nbs/api/60_cli.ipynb #98cb9af1
+def _role_option(command):
+    "Which matrix of the models is meant"
+    command.add_argument(
+        "--role",
+        choices=["input", "output"],
+        default="input",
+        help="token embeddings (input, the default) or unembeddings (output)",
+    )
+
+
+def _explain_options(why, wanted):
+    "What `embgeom explain` can be told"
+    why.add_argument("source", help=f"the first model: {wanted}")
+    why.add_argument("target", help="the second model")
+    _role_option(why)
+    why.add_argument(
+        "--texts",
+        metavar="FOLDER",
+        help="a folder with .txt files, in it or in folders below, cut by the tokenizer of the "
+        "first model (default: counts of 96 novels, which come with the package)",
+    )
 
 # %% ../nbs/api/60_cli.ipynb #bf3acefa
 def _peak_memory():
@@ -187,7 +211,42 @@ def _demo(args, say):
     say(f"\n{moved.text()}")
     return page
 
+# %% ../nbs/api/60_cli.ipynb #4c1c1d29
+def _texts(folder):
+    "The .txt files in `folder` and below"
+    files = sorted(f for f in Path(folder).rglob("*.txt") if f.is_file())
+    if not files:
+        raise ValueError(
+            f"--texts is a folder with .txt files, in it or in folders below; {folder} has none."
+        )
+    return files
+
+
+def _explain(args, say):
+    "How much of what two models share is in some texts"
+    files = args.texts and _texts(args.texts)
+    from transformers import AutoTokenizer
+
+    from embgeom.comparison import as_space, mixed_roles
+    from embgeom.corpus import count_tokens, explain, load_corpus
+
+    source, target = (as_space(model, args.role) for model in (args.source, args.target))
+    if files:
+        tokenizer = AutoTokenizer.from_pretrained(source.report["source"])
+        texts = (f.read_text(encoding="utf-8", errors="replace") for f in files)
+        corpus = count_tokens(texts, tokenizer)
+        say(f"{corpus.n_tokens:,} tokens counted in {len(files):,} texts.\n")
+    else:
+        corpus = load_corpus()
+    found = explain(source, target, corpus, shuffled=bool(files))
+    page = found.save(args.out)
+    say("\n\n".join(filter(None, [found.text(), mixed_roles([source, target])])))
+    return page
+
 # %% ../nbs/api/60_cli.ipynb #dd7a497e
+_COMMANDS = {"demo": _demo, "compare": _compare, "transfer": _transfer, "explain": _explain}
+
+
 def main(
     argv=None,  # the words after `embgeom`; those of the command line where None
 ) -> int:  # 0 if all went well, 1 if not, 130 if it was interrupted
@@ -195,7 +254,8 @@ def main(
     args, start, output = _parser().parse_args(argv), time.perf_counter(), _Output()
     try:
         check_out(args.out)
-        command = {"demo": _demo, "compare": _compare, "transfer": _transfer}[args.command]
+        warnings.filterwarnings("ignore", ".* untied: ")  # it is in the text
+        command = _COMMANDS[args.command]
         page = command(args, output.say)
         output.say(
             f"\nThe same with charts: {page} (open it in a browser). "

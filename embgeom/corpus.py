@@ -22,7 +22,8 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 from tqdm.auto import tqdm
 
-from ._files import replacing
+from ._files import check_out, replacing
+from ._pages import write_page
 from ._patch import patch
 from .plots import interval_chart
 from .results import Result
@@ -608,7 +609,17 @@ def corpus_terms(
     *,
     min_count: int = 20,  # tokens seen less often are left out: their rows are mostly chance
 ) -> dict:  # name of a term -> its spaces
-    "The terms of a corpus in the order of `explain`: frequency, spelling, each direction"
+    """The terms of a corpus in the order of `explain`: frequency, spelling, each direction.
+
+    ValueError where fewer tokens than `dim` were seen often enough.
+    """
+    often = int((counts.frequency >= min_count).sum())
+    if often <= (dim or 3):
+        raise ValueError(
+            f"Only {often} of {len(counts.tokens):,} tokens occur {min_count} times or more among "
+            f"the {counts.n_tokens:,} that were counted, too few for spaces of {dim or 4} "
+            "directions. Count more text."
+        )
     spaces = {
         direction: [
             counts.space(direction, lag, dim=dim, min_count=min_count) for lag in counts.pairs
@@ -828,6 +839,22 @@ def chart(self: Explanation):  # -> altair chart
     return interval_chart(
         frame, "what", "share", "low", "high", "held_low", "held_high", title, "share explained"
     )
+
+
+@patch
+def save(
+    self: Explanation,
+    out: str | Path,  # file to write, .html
+) -> Path:  # the file
+    "Write one self-contained page with text, table and chart, which opens without a network"
+    table = self.shares.round(3).to_html(index=False, border=0)
+    lead = (
+        "Which tokens stand beside which in a corpus, how frequent they are and how they are "
+        "spelled: how much of the geometry of two models follows from that? "
+        "What the texts at hand explain is a lower bound."
+    )
+    title = f"What {self.names[0]} and {self.names[1]} share, and a corpus"
+    return write_page(check_out(out), title, lead, self.text(), [self.chart()], table)
 
 # %% ../nbs/api/36_corpus.ipynb #69ea1484
 def load_corpus(
