@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from ipywidgets.embed import dependency_state, embed_minimal_html
 
 import notebooks
 import pages
-from embgeom import explorers, load_space, match_tokens, pocket
+from embgeom import LanguageModel, explorers, load_space, match_tokens, pocket
+from embgeom.behaviors import load_behavior
+from embgeom.models import NEUTRAL_TEXTS
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,12 @@ MAKE = {"LLEExplorer": lambda pair: explorers.LLEExplorer(pair, " brother", page
 
 @pytest.fixture(scope="module", params=MAKE)
 def alive(request, pair, chromium, tmp_path_factory):
-    "An explorer, and its page, served as it would be"
-    folder = tmp_path_factory.mktemp(request.param)
-    explorer = MAKE[request.param](pair)
+    "An explorer of tokens, and its page, served as it would be"
+    yield from served(MAKE[request.param](pair), chromium, tmp_path_factory.mktemp(request.param))
+
+
+def served(explorer, chromium, folder):
+    "The explorer, its page with the table beside it in a browser, and the folder"
     explorer.publish(folder/"table.json")
     embed_minimal_html(folder/"page.html", views=[explorer], state=dependency_state([explorer]))
     written = (folder/"page.html").read_text(encoding="utf-8")  # our copies of the scripts have other checksums
@@ -144,3 +150,45 @@ def assert_spectra(table, explorer, row):
         shares = np.frombuffer(base64.b64decode(column["data"]), "<i2").reshape(-1, len(places))[row]*column["scale"]
         there = places < len(curve.cumulative)
         assert there.sum() >= 20 and np.abs(shares[there] - curve.cumulative[places[there]]).max() < 1e-4
+
+
+# --- a vector that is steered with -----------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def steered(chromium, tmp_path_factory):
+    few = [replace(b, items=b.items[:4]) for b in map(load_behavior, ("pronoun", "tense"))]
+    explorer = explorers.SteeringExplorer("pocket-96", "pocket-192", few, 2, None, (-1.5, 0, 1.5), 4, NEUTRAL_TEXTS[:2], "table.json")
+    yield from served(explorer, chromium, tmp_path_factory.mktemp("steered"))
+
+
+def test_slider_method_and_behavior_change_log_odds_and_what_is_written(steered):
+    explorer, page, folder = steered
+    assert (folder/"table.json").stat().st_size < 1.5e6
+    seen = set()
+    for behavior, method, multiplier in (("pronoun", "procrustes", "1.5"), ("pronoun", "procrustes", "-1.5"), ("tense", "ridge", "1.5")):
+        page.locator("select[name=behavior]").select_option(label=behavior)
+        page.locator("select[name=method]").select_option(label=method)
+        page.locator("input[name=multiplier]").fill(str(explorer.multipliers.index(float(multiplier))))
+        name = f"{behavior}, moved by {method}, multiplier {multiplier}"
+        page.wait_for_function("name => document.querySelector('[data-shown]').dataset.shown === name", arg=name)
+        explorer.behavior, explorer.method, explorer.multiplier = behavior, method, float(multiplier)
+        written = page.locator(".embgeom-choices ~ .embgeom-written").inner_text()
+        assert page.locator(".embgeom-words").inner_text() == explorer.sentence.replace("**", "")
+        assert "".join(written.split()) == "".join("".join(p + t for p, t in explorer.written).split())
+        seen.add(written)
+    assert len(seen) == 3
+    page.locator("input[name=multiplier]").press("ArrowLeft")  # as a reader does
+    page.wait_for_function("document.querySelector('[data-shown]').dataset.shown.endsWith('multiplier 0')")
+
+
+def test_the_steering_table_of_the_site_holds_what_python_says():
+    table = json.loads((notebooks.ROOT/"nbs"/"tutorials"/"explore_steering.json").read_text(encoding="utf-8"))
+    models = [LanguageModel(name, dtype="float32") for name in ("pocket-96", "pocket-192")]
+    explorer = explorers.SteeringExplorer(*models, "tense", 2, None, (-1.5, 0, 1.5), 2, NEUTRAL_TEXTS[::4])
+    row = table["tokens"].index("tense, moved by procrustes, multiplier 1.5")
+    for name, text in explorer.values().items():
+        field = table["fields"][name]
+        if name not in ("outcome",):  # which more controls decide there
+            assert field["choices"][np.frombuffer(base64.b64decode(field["data"]), "<u2")[row]] == text, name
+    assert table["written"][row] == [list(w) for w in explorer.written]
+    assert (notebooks.ROOT/"nbs"/"tutorials"/"explore_steering.json").stat().st_size < 1.5e6

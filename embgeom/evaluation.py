@@ -579,6 +579,15 @@ def bands(
 
 # %% ../nbs/api/42_evaluation.ipynb #0ae67126
 @patch
+def _called(self: SteeringCurve) -> str:
+    "What a chart calls the first vector: how it was moved, if it was"
+    if self.origins[0] == self.model:
+        return "vector"
+    by = self.report.get("method")
+    return f"moved ({by})" if by else "moved"
+
+
+@patch
 def chart(
     self: SteeringCurve,
     measure: str = "log_odds",  # or "probability"
@@ -597,7 +606,9 @@ def chart(
         above = dict(null_low="chance_low", null_high="chance_high")
         below = dict(null_low="chance_ratio_low", null_high="chance_ratio_high")
     also = ["found in", "change", "low", "high", "ratio", "kl"]
-    shared = dict(name="name", x_title="multiplier", points=True, model="found in", also=also)
+    frame["name"] = frame["name"].replace({"vector": self._called()})
+    shared = dict(name="name", x_title="multiplier", points=True, model="kind", also=also)
+    frame["kind"] = frame["name"].replace({"vector": "native"})  # found in the model itself
     line = partial(line_chart, frame, "multiplier", **shared)
     change = line(
         y="change",
@@ -717,6 +728,8 @@ def steering_curve(
     tokens = _next_tokens(model, questions, sequences, of_vector, batch_size)
     shaped = lambda values: _unsteered_in(values, len(vectors), multipliers)
     lengths = (np.linalg.norm([np.linalg.norm(d) for d in v.values()]) for v in vectors.values())
+    if by := vector.report.get("moved", {}).get("method"):
+        report["method"] = by  # by which it was moved
     return SteeringCurve(
         model.name,
         vectors["vector", 0].layers,

@@ -111,13 +111,15 @@ PLAIN = "#5B6C7D"  # what belongs to no one model: a pair, a vocabulary
 # %% ../nbs/api/03_plots.ipynb #390ead0c
 _DASHES = [[1, 0], [7, 3], [2, 2], [8, 2, 2, 2], [12, 3], [4, 4]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-_styles = {}  # name -> number of its color, dash and shape, for as long as the session lasts
+# name -> number of its color, dash and shape, for as long as the session lasts; vectors and methods
+# have theirs in every chart: a moved vector is moved by procrustes unless it says otherwise
+_styles = {"native": 3, "moved": 4, "procrustes": 4, "ridge": 0, "dual": 2, "logits": 5}
 
 # %% ../nbs/api/03_plots.ipynb #25bc4445
 def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
-    for name in (str(name).rsplit("/", 1)[-1] for name in names):
+    for name in (str(name).rsplit("/", 1)[-1].partition(" (")[0] for name in names):
         first = _styles.get(
             name, (3 - zlib.crc32(name.encode())) % n
         )  # 3: so that the bundled family has the first three

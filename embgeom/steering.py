@@ -190,9 +190,10 @@ def numbers(self: SteeringVector) -> dict:  # name -> value
     first, last = self.layers[0], self.layers[-1]
     if len(self) > 2 and self.layers == tuple(range(first, last + 1)):
         layers = f"{first} to {last}"
+    among = f" (of 0-{self.n_layers - 1})" if self.n_layers else ""
     return dict(
         model=self.model,
-        layers=f"{layers} of {self.n_layers}",
+        **{"layer" if len(self) == 1 else "layers": layers + among},
         dim=self.dim,
         hook=self.hook,
         method=self.method,
