@@ -222,7 +222,8 @@ def install(cfg):
     return f"#| hide\n#| eval: false\n![ -e /content ] && pip install -q git+{cfg['git_url']}"
 
 
-NOT_IN_COLAB = ("nbs/benchmarks/", "nbs/changelog", "nbs/making/transfer_runs", "nbs/making/wordnet")  # need files beside them
+NOT_IN_COLAB = ("nbs/benchmarks/", "nbs/changelog", "nbs/making/transfer_runs", "nbs/making/wordnet",
+                "nbs/explanations/glossary", "nbs/explanations/bibliography", "nbs/explanations/gallery")  # need files beside them, or no kernel
 
 
 def dressed(nb, path):

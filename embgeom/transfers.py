@@ -27,7 +27,7 @@ from embgeom.evaluation import (
     steering_curve,
 )
 from ._files import check_out
-from ._pages import write_page
+from ._pages import FOOTER, Section, write_page
 from .plots import escaped, interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .results import Result
@@ -127,10 +127,13 @@ class Transfer(Result):
         self,
         out,  # file to write, .html
     ) -> Path:  # the file
-        "Write one self-contained page with text and charts, which opens without a network"
-        return write_page(
-            check_out(out), self.question, self.answer, self.text(), self.charts(), footer=_FOOTER
-        )
+        "Write one self-contained page of questions, answers and charts; opens without a network"
+        title, lead, out = self.question, self.answer, check_out(out)
+        return write_page(out, title, lead, self.sections(), self.text(), FOOTER)
+
+    def sections(self) -> list:  # `Section`s of a page
+        "The questions that were asked, each with its answer and what shows it"
+        return _sections(self)
 
     @property
     def question(self):
@@ -155,13 +158,7 @@ class Transfer(Result):
         )
 
     def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
-
-
-_FOOTER = (
-    "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry "
-    "of Language Model Embeddings, arXiv 2503.21073."
-)
+        return "".join(s.to_html() for s in self.sections())
 
 # %% ../nbs/api/52_transfers.ipynb #2b0cbe2f
 TEXTS = NEUTRAL_TEXTS[::4]  # on which lengths and costs are measured where no texts are given
@@ -295,6 +292,45 @@ def transfer(
     return Transfer(*pair.names, behavior, method, vector, moved, diagnosis, curve, samples)
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
+def _moves_section(found):
+    "Does the vector move: the curve, with slopes of the moved and the native vector and of controls"
+    curve, slopes = found.curve, found.curve.slopes()
+    chance = slopes[slopes["name"].isin(curve.controls)].slope
+    moved, native = curve.slope("vector"), curve.slope("native")
+    answer = (
+        f"A unit of multiplier adds **{moved.value:.2f}** (95%: {moved.low:.2f} to {moved.high:.2f}) to the "
+        f"log-odds of {curve.log_odds.shape[1]} items; {found.target}'s own vector of the same length "
+        f"adds {native.value:.2f} ({native.low:.2f} to {native.high:.2f}), and 95% of {len(chance)} "
+        f"controls add less than {chance.quantile(0.95):.2f}. The verdict: {curve.outcome}."
+    )
+    return Section(f"Does the vector move to {found.target}?", answer, found.charts()[0])
+
+
+def _known_section(found):
+    "What was known before the target was run"
+    d = found.diagnosis
+    answer = (
+        f"On tokens that it was not fitted on the map makes **{d.r2:.2f}** of the variance of "
+        f"{found.target}'s rows (R²; a map fitted on shuffled tokens: {d.shuffled_r2:.2f}). Grey: the "
+        "vectors that were tried in the package's own runs."
+    )
+    return Section("What was known beforehand?", answer, d.chart())
+
+
+def _says_section(found):
+    "What the target writes, steered"
+    table = found.samples.assign(
+        prompt=[p.splitlines()[0][:80] for p in found.samples.prompt],
+        multiplier=[f"{m:+.2f}" for m in found.samples.multiplier],
+        text=[" ".join(t.split()) for t in found.samples.text],
+    )
+    return Section("What does it write?", "Always the likeliest word.", table=table)
+
+
+def _sections(found):
+    return [_moves_section(found), _known_section(found), _says_section(found)]
+
+
 @patch
 def text(self: Transfer) -> str:  # several lines
     "The findings in the order in which they were made: before the target was run, and then"
@@ -407,6 +443,18 @@ class Transfers(Result):
             "effect at equal length",
         )
         return [whole] * bool(len(frame)) + [t.charts()[0] for t in self.found]
+
+    def sections(self) -> list:  # `Section`s of a page
+        "Whether the vectors move, and the curve of each"
+        said = f"**{self.numbers()['work']}** of {len(self.found)} vectors work in the target."
+        charts = self.charts()
+        first = [Section("Do the vectors move?", said, charts[0], self.to_frame().round(2))]
+        rest = zip(
+            (t.question for t in self.found),
+            (t.answer for t in self.found),
+            charts[-len(self.found) :],
+        )
+        return first + [Section(*part) for part in rest]
 
     def _repr_html_(self):
         return f"<pre>{escaped(self.text())}</pre>"
