@@ -170,3 +170,15 @@ def test_demo_page_shows_without_a_network(chromium, demo_page):
     found = pages.check_page(demo_page, chromium)
     assert found["errors"] == [] and found["outside"] == []
     assert found["drawn"] == found["charts"] > 0
+
+
+def test_demo_page_is_an_article(chromium, demo_page):
+    assert demo_page.stat().st_size < 1.5e6
+    with pages.opened(demo_page, chromium, viewport={"width": 1280, "height": 900}) as (page, errors, _):
+        pages.wait_for_charts(page, errors, 30)
+        assert page.evaluate("document.documentElement.scrollHeight") < 4000
+        assert page.locator("section").count() >= 8 and page.locator("section p").count() >= 8
+        page.locator("#token").fill("king")
+        assert page.locator("#found").inner_text().startswith("Nearest to ␣king in pocket-96: ")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390 and errors == []

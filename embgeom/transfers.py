@@ -293,15 +293,16 @@ def transfer(
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 def _moves_section(found):
-    "Does the vector move: the curve, with slopes of the moved and the native vector and of controls"
+    "Does the vector move: the curve, and slopes of the moved and native vectors and of controls"
     curve, slopes = found.curve, found.curve.slopes()
     chance = slopes[slopes["name"].isin(curve.controls)].slope
     moved, native = curve.slope("vector"), curve.slope("native")
     answer = (
-        f"A unit of multiplier adds **{moved.value:.2f}** (95%: {moved.low:.2f} to {moved.high:.2f}) to the "
-        f"log-odds of {curve.log_odds.shape[1]} items; {found.target}'s own vector of the same length "
-        f"adds {native.value:.2f} ({native.low:.2f} to {native.high:.2f}), and 95% of {len(chance)} "
-        f"controls add less than {chance.quantile(0.95):.2f}. The verdict: {curve.outcome}."
+        f"A unit of multiplier adds **{moved.value:.2f}** (95%: {moved.low:.2f} to "
+        f"{moved.high:.2f}) to the log-odds of {curve.log_odds.shape[1]} items; {found.target}'s "
+        f"own vector of the same length adds {native.value:.2f} ({native.low:.2f} to "
+        f"{native.high:.2f}), and 95% of {len(chance)} controls add less "
+        f"than {chance.quantile(0.95):.2f}. The verdict: {curve.outcome}."
     )
     return Section(f"Does the vector move to {found.target}?", answer, found.charts()[0])
 
@@ -311,8 +312,8 @@ def _known_section(found):
     d = found.diagnosis
     answer = (
         f"On tokens that it was not fitted on the map makes **{d.r2:.2f}** of the variance of "
-        f"{found.target}'s rows (R²; a map fitted on shuffled tokens: {d.shuffled_r2:.2f}). Grey: the "
-        "vectors that were tried in the package's own runs."
+        f"{found.target}'s rows (R²; a map fitted on shuffled tokens: {d.shuffled_r2:.2f}). Grey: "
+        "the vectors that were tried in the package's own runs."
     )
     return Section("What was known beforehand?", answer, d.chart())
 
