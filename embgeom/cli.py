@@ -182,7 +182,7 @@ def _transfer(args, say):
 # %% ../nbs/api/60_cli.ipynb #01458f5a
 def _demo(args, say):
     "Compare the bundled models, and move one direction between two of them, or every one"
-    from embgeom._pages import write_page
+    from embgeom._pages import FOOTER, write_page
     from embgeom.comparison import compare
 
     found = compare(*NAMES, **(dict(sample=None, groups=True) if args.full else {}))
@@ -196,18 +196,10 @@ def _demo(args, say):
         "of a different width, and tried there beside that model's own vector and beside "
         "chance."
     )
-    footer = (
-        "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local "
-        "Geometry of Language Model Embeddings, arXiv 2503.21073."
-    )
-    page = write_page(
-        args.out,
-        "What do the embeddings of these models share?",
-        lead,
-        f"{found.text()}\n\n{moved.text()}",
-        [*moved.charts(), *found.charts()],
-        footer=footer,
-    )
+    *parts, numbers = found.sections()
+    text = f"{found.text()}\n\n{moved.text()}"
+    title, sections = "What do these models share?", [*parts, *moved.sections(), numbers]
+    page = write_page(args.out, title, lead, sections, text, FOOTER, found.ask())
     say(f"\n{moved.text()}")
     return page
 

@@ -339,8 +339,8 @@ class SteeringExplorer(Explorer):
         verdict_step,
     )
     sentence_of = (
-        "The direction ‘{what}’, found in {one} at layer {layer}, moved to {other} at layer {to} by "
-        "the method {method} and added with multiplier {multiplier}, takes the mean log-odds of "
+        "The direction ‘{what}’, found in {one} at layer {layer}, moved to {other} at layer {to} "
+        "by the method {method} and added with multiplier {multiplier}, takes the mean log-odds of "
         "{items} items from {before} to **{after}** (the target's own vector: {native}) and makes "
         "neutral text {ratio} times as surprising; over all multipliers the verdict is: {outcome}."
     )
