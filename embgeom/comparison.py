@@ -550,6 +550,7 @@ def _alike_section(found):
         f"The cosines of all {ranked[0].n_pairs:,} pairs of tokens correlate: {'; '.join(said)}. "
         f"Chance gives 0 ± {null:.4f}; 1 is the same geometry, 0 is nothing in common."
     )
+    answer += f" {note}" if (note := mixed_roles(found.spaces)) else ""
     if len(found.names) > 2:
         chart = _charts(found)[0]
     else:
