@@ -37,7 +37,7 @@ def poisoned_spaces():
 
 def results_of_spaces(folder):
     "Everything that is made of spaces alone and shows itself"
-    from embgeom import coherence, comparison, corpus, diagnosis, dimension, emb2emb, explorers, lineage, lle, loading, similarity
+    from embgeom import atlas, coherence, comparison, corpus, diagnosis, dimension, emb2emb, explorers, lineage, lle, loading, similarity
     one, other = poisoned_spaces()
     pair, token = SpacePair(one, other), POISON[0]
     yield similarity.global_similarity(pair)
@@ -58,6 +58,13 @@ def results_of_spaces(folder):
     yield (found := lineage.column_test(one.matrix, one.matrix[:, ::-1], names=(ONE, OTHER), draws=99))
     found.save(folder/"descent.html")
     yield lineage.column_matching(pair)
+    sketches = [atlas.sketch(space, tokens=one.tokens, rank=4) for space in (one, other)]
+    yield sketches[0]
+    yield atlas.kinship(*sketches)
+    yield (many := atlas.Atlas(folder/"atlas"))
+    many.add(*sketches, progress=False)
+    yield many.kinship(progress=False)
+    many.save(folder/"atlas.html")
     yield (found := comparison.compare(one, other, sample=30))
     found.save(folder/"compare.html")
     yield explorers.LLEExplorer(pair, token)
@@ -119,7 +126,7 @@ def test_no_poison_runs_in_any_page(chromium, poisoned):
             pages.wait_for_charts(page, errors, 10)
             marks = page.evaluate("[window.ran, document.querySelectorAll('img[src=x], svg[onload], b[onclick]').length]")
             if marks != [None, 0] or errors: ran[path.name] = marks, errors
-    assert not ran and len(written) == len(things) + 3
+    assert not ran and len(written) == len(things) + 4
 
 
 def test_every_class_that_shows_itself_was_poisoned(poisoned):

@@ -33,7 +33,9 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | compare | transfer | explain"
+        dest="command",
+        required=True,
+        metavar="demo | compare | transfer | explain | lineage | atlas",
     )
     demo = commands.add_parser(
         "demo",
@@ -51,6 +53,19 @@ def _parser():
         "explain", help="how much of what two models share is in some texts, or in the novels"
     )
     _explain_options(why, wanted)
+    origin = commands.add_parser(
+        "lineage", help="does one model come from another? from the rows of a few tokens of each"
+    )
+    for model in ("a", "b"):
+        origin.add_argument(model, metavar=model.upper(), help=wanted)
+    many = commands.add_parser(
+        "atlas", help="many models by kilobytes of each: a tree, who is near"
+    )
+    many.add_argument("folder", help="where the atlas is, or will be; - for the one that ships")
+    many.add_argument("action", choices=["add", "tree", "near"], help="what to do")
+    many.add_argument("models", nargs="*", metavar="MODEL", help=f"for add and near: {wanted}")
+    for command in (origin, many):
+        _role_option(command)
     demo.add_argument(
         "--full",
         action="store_true",
@@ -61,7 +76,7 @@ def _parser():
         action="store_true",
         help="the local analyses on all tokens instead of a sample, and a split by kind of token",
     )
-    for command in (demo, pair, move, why):
+    for command in (demo, pair, move, why, origin, many):
         page = f"embgeom-{command.prog.split()[-1]}.html"
         command.add_argument(
             "--out", default=page, metavar="FILE", help=f"the page to write (default {page})"
@@ -69,6 +84,16 @@ def _parser():
     return parser
 
 # %% ../nbs/api/60_cli.ipynb #fae6940b
+def _role_option(command):
+    "Which of a model's two matrices"
+    command.add_argument(
+        "--role",
+        choices=["input", "output"],
+        default="input",
+        help="token embeddings (input, the default) or unembeddings (output)",
+    )
+
+
 def _transfer_options(move):
     "What `embgeom transfer` can be told"
     add = move.add_argument
@@ -162,6 +187,42 @@ def _compare(args, say):
     return page
 
 
+def _lineage(args, say):
+    "Kinship and descent of two models, from their sketches"
+    from embgeom._pages import write_page
+    from embgeom.atlas import kinship, sketch
+    from embgeom.lineage import column_matching, descent
+    from embgeom.vocab import match_tokens
+
+    a, b = (sketch(model, args.role) for model in (args.a, args.b))
+    near, pair = kinship(a, b), match_tokens(a.space, b.space)
+    found = descent(pair) if a.dim == b.dim else column_matching(pair)
+    text = f"{near.text()}\n\n{found.text()}"
+    say(text)
+    title = f"Does {a.name} come from {b.name}, or the other way round?"
+    return write_page(args.out, title, near.text(), text, [near.chart(), found.chart()])
+
+
+def _atlas(args, say):
+    "Add models to an atlas, show its tree, or who is near"
+    from embgeom.atlas import Atlas
+
+    if (args.action == "tree") == bool(args.models) or args.action == "near" and args.models[1:]:
+        wanted = {"add": "one model or more", "tree": "no model", "near": "one model"}[args.action]
+        raise ValueError(
+            f"embgeom atlas FOLDER {args.action} takes {wanted}; {len(args.models)} came."
+        )
+    atlas = Atlas(None if args.folder == "-" else args.folder)
+    if args.action == "add":
+        say(f"{', '.join(atlas.add(*args.models, role=args.role))}: there. {atlas!r}")
+    elif args.action == "near":
+        say(atlas.near(args.models[0], role=args.role).to_string(index=False))
+    else:
+        page = atlas.save(args.out)
+        say(atlas.tree())
+        return page
+
+
 def _transfer(args, say):
     "Move a vector from one model to another"
     from embgeom.steering import SteeringVector
@@ -237,6 +298,7 @@ def _explain(args, say):
 
 # %% ../nbs/api/60_cli.ipynb #dd7a497e
 _COMMANDS = {"demo": _demo, "compare": _compare, "transfer": _transfer, "explain": _explain}
+_COMMANDS |= {"lineage": _lineage, "atlas": _atlas}
 
 
 def main(
@@ -249,10 +311,8 @@ def main(
         warnings.filterwarnings("ignore", ".* untied: ")  # it is in the text
         command = _COMMANDS[args.command]
         page = command(args, output.say)
-        output.say(
-            f"\nThe same with charts: {page} (open it in a browser). "
-            f"Took {time.perf_counter() - start:.1f} s{_peak_memory()}."
-        )
+        charts = f"The same with charts: {page} (open it in a browser). " if page else ""
+        output.say(f"\n{charts}Took {time.perf_counter() - start:.1f} s{_peak_memory()}.")
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"embgeom: {shown(str(error) or 'out of memory', 5000)}", file=sys.stderr)
         return 1

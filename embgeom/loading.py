@@ -506,7 +506,7 @@ def _same(checkpoint, stored, keys):
 
 # %% ../nbs/api/20_loading.ipynb #41f6b6a2
 def _named_tensor(checkpoint, role, read, tensor):
-    "What `read` gives of the matrix called `tensor` (the only one if None), and what is known of it"
+    "What `read` gives of the matrix called `tensor` (the only one if None), and what is known"
     stored = _stored(checkpoint)
     if tensor is None:
         table, _ = _table(checkpoint, checkpoint.only)
