@@ -106,7 +106,7 @@ class _Handler(_Sender):
         if not repo or not (hub.folder/repo).is_dir(): return self._answer(401, X_Error_Code="RepoNotFound")
         if repo in hub.gated and self.token != hub.gated[repo]:
             return self._answer(403 if self.token else 401, X_Error_Code="GatedRepo", X_Error_Message=f"Access to model org/{repo} is restricted")
-        if revision not in ("main", hub.commit): return self._answer(404, X_Error_Code="RevisionNotFound", X_Repo_Commit=hub.commit)
+        if revision not in ("main", hub.commit, *hub.branches): return self._answer(404, X_Error_Code="RevisionNotFound", X_Repo_Commit=hub.commit)
         if path is None: return self._answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=hub.commit)
         if path.suffix not in _LARGE: return self._contents(repo, name)
         self._answer(302, X_Repo_Commit=hub.commit, X_Linked_ETag=f'"{hub.etag(path)}"', X_Linked_Size=path.stat().st_size,
@@ -124,6 +124,7 @@ class LocalHub:
     ):
         self.folder, self.gated = Path(folder), gated or {}
         self.commit = "c" * 40 # what `main` stands for
+        self.branches = set() # other names of the same commit
         self.asked, self.faults = [], [] # `Asked` so far, and `Fault` still to come
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub, self.port = self, self._server.server_port

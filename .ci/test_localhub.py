@@ -47,6 +47,8 @@ def test_refuses_as_the_hub_does(hub):
     assert get(hub, "config.json", "nothing") == (401, "RepoNotFound")
     assert get(hub, "other.json") == (404, "EntryNotFound")
     assert get(hub, "config.json", revision="v9") == (404, "RevisionNotFound")
+    hub.branches.add("v9")
+    assert get(hub, "config.json", revision="v9") == get(hub, "config.json")
     assert get(hub, "config.json", "secret") == (401, "GatedRepo")
     assert get(hub, "config.json", "secret", Authorization="Bearer hf_wrong") == (403, "GatedRepo")
     assert get(hub, "config.json", "secret", Authorization="Bearer hf_right") == (200, b"{}")

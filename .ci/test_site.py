@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbconvert.filters import markdown2html
 
@@ -37,7 +38,7 @@ def poisoned_spaces():
 
 def results_of_spaces(folder):
     "Everything that is made of spaces alone and shows itself"
-    from embgeom import atlas, coherence, comparison, corpus, diagnosis, dimension, emb2emb, explorers, lineage, lle, loading, similarity
+    from embgeom import atlas, coherence, comparison, corpus, diagnosis, dimension, emb2emb, explorers, lineage, lle, loading, partition, similarity
     one, other = poisoned_spaces()
     pair, token = SpacePair(one, other), POISON[0]
     yield similarity.global_similarity(pair)
@@ -55,6 +56,8 @@ def results_of_spaces(folder):
     yield (mapping := emb2emb.Emb2Emb().fit(pair))
     yield diagnosis.diagnose(mapping, pair)
     yield corpus.explain(one, other, {token: [corpus.spelling_space(one.tokens, 5)]})
+    two = np.kron(np.eye(2), np.ones((2, 2))) / 2 + np.eye(4) / 2
+    yield partition.variance_partition(two, pd.DataFrame({token: [ONE, ONE, OTHER, OTHER]}), draws=9)
     yield (found := lineage.column_test(one.matrix, one.matrix[:, ::-1], names=(ONE, OTHER), draws=99))
     found.save(folder/"descent.html")
     yield lineage.column_matching(pair)
