@@ -21,7 +21,6 @@ _names = {
     "dimension": ["intrinsic_dimension", "dimension_similarity"],
     "coherence": ["semantic_coherence", "dimension_coherence"],
     "lineage": ["descent", "column_matching"],
-    "atlas": ["sketch", "kinship", "Atlas"],
     "steering": ["SteeringVector", "extract_steering_vector", "steer"],
     "emb2emb": ["Emb2Emb"],
     "diagnosis": ["diagnose"],
