@@ -368,6 +368,14 @@ def text(self: Descent) -> str:  # several lines
         "",
     ]
     said = [HIDES, BREAKS]
+    if self.verdict == "same start only":
+        said.insert(
+            0,
+            "What each has learned is turned against the other: two trainings of one start, or a "
+            "model that was averaged with another one.",
+        )
+    if self.verdict == "same start":
+        said.insert(0, f"Below {_TOLD_APART} tokens the training is not told from the start.")
     if max(self.order) < _ORDERED:
         said.insert(0, "The columns of both matrices have an order, so that they agree by order.")
     return "\n".join([*lines, *(textwrap.fill(s, 88) for s in said)])
