@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from ._files import check_out, replacing, shown
 from ._linalg import unit_rows
-from ._pages import write_page
+from ._pages import Section, write_page
 from ._parallel import row_blocks
 from ._patch import patch
 from .lineage import ALPHA, column_test, holm
@@ -332,14 +332,15 @@ def _bounds(a, b):
 class _Stack:
     "The scores of several sketches over the union of their tokens, with zeros where there is none"
 
-    def __init__(self, sketches, tokens):
+    def __init__(self, sketches, tokens, dtype):
         place = {t: i for i, t in enumerate(tokens)}
         width = max(s.scores.shape[1] for s in sketches)
-        self.scores = torch.zeros(len(sketches), len(tokens), width)
-        self.has = torch.zeros(len(sketches), len(tokens))
+
+        self.scores = torch.zeros(len(sketches), len(tokens), width, dtype=dtype)
+        self.has = torch.zeros(len(sketches), len(tokens), dtype=dtype)
         for k, s in enumerate(sketches):
             at = [place[t] for t in s.tokens]
-            self.scores[k, at, : s.scores.shape[1]] = torch.from_numpy(s.scores.astype(np.float32))
+            self.scores[k, at, : s.scores.shape[1]] = torch.from_numpy(s.scores).to(dtype)
             self.has[k, at] = 1
         # models of one tokenizer have the same anchors
         self.kinds, self.kind = torch.unique(self.has, dim=0, return_inverse=True)
@@ -375,8 +376,10 @@ def _about_means(sums, n, m, e):
 def _all_pairs(ours, theirs, progress=False):
     "Of each of `ours` with each of `theirs`: kinship, standard error, null's deviation, anchors"
     tokens = list(dict.fromkeys(t for s in [*ours, *theirs] for t in s.tokens))
-    mine = _Stack(ours, tokens)
-    other = mine if theirs is ours else _Stack(theirs, tokens)
+    # single precision is right to 1e-6, and twice as fast where it matters
+    dtype = torch.float64 if len(ours) + len(theirs) <= 50 else torch.float32
+    mine = _Stack(ours, tokens, dtype)
+    other = mine if theirs is ours else _Stack(theirs, tokens, dtype)
     blocks = row_blocks(
         len(tokens), max(1, 50_000_000 // (len(tokens) * (len(ours) + len(theirs))))
     )
@@ -698,6 +701,7 @@ def _tree_chart(found, most=70):
         alt.Chart(leaves, width=170, height=step * m)
         .mark_text(align="left", x=4, fontSize=min(11, step - 1), limit=165)
         .encode(y=alt.Y("place:Q", scale=place, axis=None), text="model:N", tooltip="model:N")
+        .properties(view=alt.ViewBackground(stroke=None))
     )
     parts = [tree, words]
     if m <= most:
@@ -878,7 +882,7 @@ def save(
     "The atlas as one page: the tree, the heat map, a model to type, the edges of descent"
     out, found, tests = check_out(out), self.kinship(), self.descent(alpha=alpha)
     edges = tests[tests.edge][["source", "target", "z", "corrected", "verdict"]]
-    table = edges.head(200).to_html(index=False, border=0, float_format=number)
+    table = edges.head(200).map(number)
     lead = (
         f"{len(found.names)} models, from sketches of their token embeddings. Kinship: how alike "
         "the geometries are; seeds, data and language make models kin that do not descend from "
@@ -887,5 +891,9 @@ def save(
         "symmetric, does not say which came first, and a rotation hides it."
     )
     footer = "Made by embgeom from the rows of at most 2,000 tokens of each model."
-    charts = [_near_chart(found), found.chart()]
-    return write_page(out, "Atlas of models", lead, found.text(), charts, table, footer)
+    sections = [
+        Section("Who is most alike?", "Type a name, or a part of it.", _near_chart(found)),
+        Section("Which models are kin?", "The tree of mean kinship.", found.chart()),
+        Section("Which have the same columns?", f"{len(edges):,} pairs do.", table=table),
+    ]
+    return write_page(out, "Atlas of models", lead, sections, found.text(), footer)

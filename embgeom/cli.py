@@ -189,7 +189,7 @@ def _compare(args, say):
 
 def _lineage(args, say):
     "Kinship and descent of two models, from their sketches"
-    from embgeom._pages import write_page
+    from embgeom._pages import Section, write_page
     from embgeom.atlas import kinship, sketch
     from embgeom.lineage import column_matching, descent
     from embgeom.vocab import match_tokens
@@ -200,7 +200,11 @@ def _lineage(args, say):
     text = f"{near.text()}\n\n{found.text()}"
     say(text)
     title = f"Does {a.name} come from {b.name}, or the other way round?"
-    return write_page(args.out, title, near.text(), text, [near.chart(), found.chart()])
+    sections = [
+        Section("Are they kin?", near.text(), near.chart()),
+        Section("Are their columns the same?", found.text().splitlines()[0], found.chart()),
+    ]
+    return write_page(args.out, title, near.text(), sections, text)
 
 
 def _atlas(args, say):
