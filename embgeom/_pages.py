@@ -129,17 +129,21 @@ def write_page(
     out,  # file to write
     title,  # heading of the page
     lead,  # first paragraph, plain text
-    sections,  # `Section`s, the main question first
     text="",  # the findings as the terminal shows them
+    charts=(),  # altair charts that stand after the sections, without words
+    table="",  # an HTML table, likewise
     footer="",  # last line, plain text
+    sections=(),  # `Section`s, the main question first
     ask="",  # HTML of `ask_html`
 ) -> Path:  # the file, written whole or not at all
     "One self-contained HTML page, an article of questions and answers, that opens without a network"
-    out = Path(out)
+    out, parts = Path(out), [s.to_html(n) for n, s in enumerate(sections)]
+    parts += [f"<section>{_place(c)}</section>" for c in charts]
+    parts += [f'<section class="wide">{table}</section>'] * bool(table)
     page = _page.substitute(
         title=escaped(title),
         lead=words_html(lead),
-        sections="\n".join(s.to_html(n) for n, s in enumerate(sections)),
+        sections="\n".join(parts),
         text=escaped(text),
         footer=escaped(footer),
         script=vl_convert.javascript_bundle(),

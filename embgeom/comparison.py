@@ -732,4 +732,5 @@ def _save_page(found, out):
     )
     title = "How alike are these token embeddings?"
     ask, out = found.ask(), check_out(out)
-    return write_page(out, title, lead, found.sections(), found.text(), FOOTER, ask)
+    parts = dict(sections=found.sections(), footer=FOOTER, ask=ask)
+    return write_page(out, title, lead, found.text(), **parts)

@@ -129,7 +129,8 @@ class Transfer(Result):
     ) -> Path:  # the file
         "Write one self-contained page of questions, answers and charts; opens without a network"
         title, lead, out = self.question, self.answer, check_out(out)
-        return write_page(out, title, lead, self.sections(), self.text(), FOOTER)
+        parts = dict(sections=self.sections(), footer=FOOTER)
+        return write_page(out, title, lead, self.text(), **parts)
 
     def sections(self) -> list:  # `Section`s of a page
         "The questions that were asked, each with its answer and what shows it"
