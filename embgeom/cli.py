@@ -264,7 +264,8 @@ def _demo(args, say):
     *parts, numbers = found.sections()
     text = f"{found.text()}\n\n{moved.text()}"
     title, sections = "What do these models share?", [*parts, *moved.sections(), numbers]
-    page = write_page(args.out, title, lead, sections, text, FOOTER, found.ask())
+    parts = dict(sections=sections, footer=FOOTER, ask=found.ask())
+    page = write_page(args.out, title, lead, text, **parts)
     say(f"\n{moved.text()}")
     return page
 
