@@ -21,7 +21,7 @@ from scipy.sparse.linalg import eigsh
 from scipy.special import erfc, gammaln
 from scipy.stats import rankdata
 
-from ._pages import write_page
+from ._pages import Section, write_page
 from ._parallel import row_blocks
 from ._patch import patch
 from .plots import escaped, interval_chart
@@ -127,7 +127,7 @@ def column_order(
 
 # %% ../nbs/api/38_lineage.ipynb #2c58afe9
 ALPHA = 1e-6  # p-values below this count as evidence of descent
-TURNED = 0.0015  # more than this is gained by a rotation: same start only (descent_study)
+TURNED = 0.0003  # more than this is gained by a rotation: same start only (descent_study)
 _TOLD_APART = 128  # tokens that are needed to tell the two apart
 _KIN = 0.1, 5  # kin: centered global similarity above this, and so many null deviations above 0
 
@@ -405,9 +405,9 @@ def save(
     path: str | Path,  # file to write, .html
 ) -> Path:  # the file
     "Write one self-contained page with words, numbers and chart, which opens without a network"
-    table = self.to_frame().T.rename(columns={0: ""}).to_html(header=False, border=0)
     title = f"{self.names[0]} and {self.names[1]}"
-    return write_page(path, title, self.verdict, self.text(), [self.chart()], table)
+    asked = Section("Coordinates or geometry?", f"{self.verdict}.", self.chart())
+    return write_page(path, title, f"{self.verdict}.", [asked], self.text())
 
 # %% ../nbs/api/38_lineage.ipynb #af686e72
 def holm(
