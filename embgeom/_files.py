@@ -34,7 +34,8 @@ def _remove_abandoned(path):
     "Remove what killed writers of `path` have left beside it"
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part") if fcntl else ():
         with suppress(OSError), open(part, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError where its writer lives
+            # an OSError where its writer lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore
             part.unlink()
 
 

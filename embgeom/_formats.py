@@ -94,4 +94,4 @@ def foreign_format(
     if not path.is_file():
         return None
     kind = kind_of_file(path)
-    return _adapter(path.parent) if kind == "lora" else _ADVICE.get(kind)
+    return _adapter(path.parent) if kind == "lora" else _ADVICE.get(kind or "")

@@ -284,7 +284,8 @@ def listening(
     handle = decoder.register_forward_pre_hook(look, with_kwargs=True)
     listener = vars(model).get("generate")
     if not isinstance(listener, _Listener):
-        model.generate = listener = _Listener(model)
+        listener = _Listener(model)
+        vars(model)["generate"] = listener
     listener.prompts.append(prompt)
     try:
         yield prompt
@@ -368,7 +369,7 @@ def pad(
 ) -> dict:  # token ids and mask (batch, longest)
     "`rows` padded on the right, with a mask that says so"
     longest = max(map(len, rows))
-    ids = [[*r, *r[-1:] * (longest - len(r))] for r in rows]  # any token will do
+    ids = [[*r, *[r[-1]] * (longest - len(r))] for r in rows]  # any token will do
     mask = [[1] * len(r) + [0] * (longest - len(r)) for r in rows]
     return dict(
         input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device)
@@ -653,7 +654,7 @@ class Plan:
     "How the logits of a model are computed"
 
     model: nn.Module
-    layers: Sequence[nn.Module]
+    layers: nn.ModuleList
     start: int = 0  # layers below this one run once for all ways of steering
     narrow: bool = (
         False  # whether texts of all lengths go together, and the head sees few positions
@@ -733,7 +734,7 @@ def _same_logits(plan, rows, addition):
 
 def choose_plan(
     model: nn.Module,  # with its head
-    layers: Sequence[nn.Module],  # its layers
+    layers: nn.ModuleList,  # its layers
     rows: Sequence[Sequence[Text]],  # texts that may share a row
     additions: Sequence[Addition],  # all ways of steering
 ) -> tuple:  # the Plan, and the rows as it takes them
@@ -815,7 +816,7 @@ def _odds(logits, questions, columns):
 
 def log_odds(
     model: nn.Module,  # with its head
-    layers: Sequence[nn.Module],  # its layers
+    layers: nn.ModuleList,  # its layers
     questions: Sequence[Question],  # those of an item one after the other
     additions: Sequence[Addition] = (),  # ways of steering
     batch_size: int | None = None,  # texts at a time; as many as fit well where None
@@ -849,7 +850,7 @@ def log_odds(
 # %% ../nbs/api/22_forwards.ipynb #67899c22
 def text_costs(
     model: nn.Module,  # with its head
-    layers: Sequence[nn.Module],  # its layers
+    layers: nn.ModuleList,  # its layers
     sequences: Sequence[Sequence[int]],  # token ids of each text
     additions: Sequence[Addition] = (),  # ways of steering
     batch_size: int | None = None,  # texts at a time; as many as fit well where None

@@ -18,6 +18,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -26,7 +27,8 @@ from huggingface_hub import constants, errors, utils
 from ._files import parse_json, replacing, shown
 
 # %% ../nbs/api/12_hub.ipynb #e2070bd3
-_HTTP_ERROR = errors.HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever the client uses
+# of httpx or httpx2, whichever the client uses
+_HTTP_ERROR: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # pyright: ignore
 _httpx = sys.modules[_HTTP_ERROR.__module__.partition(".")[0]]
 _ADVICE = {
     401: "Log in with `hf auth login`, or pass token='hf_...'.",
@@ -197,7 +199,7 @@ def whole_file(
     "The path of one file of `repo` in the hub's cache, downloaded if it is not there"
     try:
         with _guarded(f"{filename} of {repo}", patience):
-            how = dict(revision=revision, token=token, local_files_only=offline)
+            how: dict = dict(revision=revision, token=token, local_files_only=offline)
             return Path(huggingface_hub.hf_hub_download(repo, filename, **how))
     except errors.LocalEntryNotFoundError as error:  # an EntryNotFoundError that means: no network
         known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
@@ -271,7 +273,8 @@ def _append(file, source, start, end, bar):
     url = huggingface_hub.hf_hub_url(source.repo, source.filename, revision=source.commit)
     headers = utils.build_hf_headers(token=source.token)
     headers |= {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-    how = dict(headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=())
+    how: dict = dict(headers=headers, retry_on_exceptions=())
+    how["timeout"] = constants.HF_HUB_DOWNLOAD_TIMEOUT
     with utils.http_stream_backoff("GET", url, **how) as answer:
         utils.hf_raise_for_status(answer)
         _check_range(answer, start, end, source)
@@ -399,7 +402,7 @@ def hub_file(
     "The file `filename` of `repo`, to be read in part; no contents are fetched yet"
     note = _cache(repo, commit) / f"{filename.replace('/', '--')}.json"
     try:  # what was said before: a size and an ETag, or null for no such file
-        known = parse_json(note.read_text())
+        known: Any = parse_json(note.read_text())
         known = known and dict(size=int(known["size"]), etag=str(known["etag"]))
     except (OSError, ValueError, KeyError, TypeError):
         if offline:

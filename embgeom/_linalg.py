@@ -130,11 +130,12 @@ def second_moments(
         f"Second moments of {widths[0]:,} and {widths[1]:,} columns",
         "Columns cannot be cut into blocks: use a machine with more memory.",
     )
-    made, sums, squares = None, [0, 0], ([], [])
+    made: dict = {}
+    sums, squares = [0, 0], ([], [])
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for block in row_blocks(len(X), batch_size or max(2048, sum(widths))):
             sides = list(workers.map(lambda f, m: f(m[block]), prepare, (X, Y)))
-            if made is None:
+            if not made:
                 shape = lambda name: [sides[i].shape[1] for i in _PRODUCTS[name]]
                 zeros = partial(torch.zeros, dtype=torch.float64, device=sides[0].device)
                 made = {name: zeros(shape(name)) for name in products}
@@ -144,7 +145,8 @@ def second_moments(
                 squares[i].append(rows.double().square().sum(1))
     for name in made.keys() - {"cross"}:
         _mirror(made[name])
-    return Moments(*map(made.get, _PRODUCTS), *sums, *map(torch.cat, squares))
+    products = (made.get(name) for name in _PRODUCTS)
+    return Moments(*products, *sums, *map(torch.cat, squares))  # pyright: ignore
 
 # %% ../nbs/api/01_linalg.ipynb #d3785777
 def pearson(
@@ -181,8 +183,9 @@ class Sums:
     BB: torch.Tensor | None = None  # B'B (d_T, d_T)
 
     def __add__(self, other):
-        values = zip(vars(self).values(), vars(other).values())
-        return Sums(*(None if x is None else x + y for x, y in values))
+        both = zip(vars(self).items(), vars(other).values())
+        made: dict = {k: None if x is None else x + y for (k, x), y in both}
+        return Sums(**made)
 
     def about(self, p=None, q=None):
         "The same of A - `p` and B - `q`; of the rows less their means where None"
@@ -228,10 +231,10 @@ def row_sums(
         f"Products of {A.shape[1]:,} and {B.shape[1]:,} columns",
         "Columns cannot be cut into batches: use a machine with more memory.",
     )
-    total, n = None, len(A if rows[0] is None else rows[0])
+    total, n = {}, len(A if rows[0] is None else rows[0])
     for at in row_blocks(n, max(2048, *widths.values())):
         side = dict(A=batch(0, at), B=batch(1, at))
-        if total is None:
+        if not total:
             zero = lambda *names: torch.zeros(
                 [widths[x] for x in names], dtype=torch.float64, device=device
             )

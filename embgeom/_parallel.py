@@ -144,7 +144,7 @@ def check_fits(
         )
 
 # %% ../nbs/api/04_parallel.ipynb #2e907c03
-_memory = ContextVar("memory", default=None)
+_memory: ContextVar[joblib.Memory | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def shares(
     least,  # at least so many in each share but the last
 ) -> list:  # slices that together cover 0 .. n
     "All rows in one piece; four for each of several workers; sixteen or more where blocks are kept"
-    jobs = joblib.effective_n_jobs(None)
+    jobs = joblib.effective_n_jobs(None)  # pyright: ignore
     pieces = max(4 * jobs if jobs > 1 else 1, 16 if _memory.get() else 1)
     return row_blocks(n, max(least, -(-n // pieces)))
 
@@ -213,13 +213,13 @@ def each_block(
     memory = _memory.get()
     content = memory and joblib.hash(shared, coerce_mmap=True)
     key = lambda block: memory and joblib.hash((__version__, content, function, block))
-    alone = joblib.effective_n_jobs(None) == 1 and threads > 1
-    own = dict(n_jobs=threads, backend="threading") if alone else {}
+    alone = joblib.effective_n_jobs(None) == 1 and threads > 1  # pyright: ignore
+    own: dict = dict(n_jobs=threads, backend="threading") if alone else {}
     finished, losses, silent = [], 0, not progress or len(blocks) == 1
     with tqdm(total=len(blocks), desc=name, leave=False, disable=silent) as bar:
         while len(finished) < len(blocks):
             try:
-                with _holding(shared), one_thread:
+                with _holding(shared), one_thread:  # pyright: ignore
                     rest = [
                         joblib.delayed(_task)(function, memory, key(b), b, *shared)
                         for b in blocks[len(finished) :]

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,15 +167,16 @@ def _entry(source, key, said, base):
             f"'{shown(key)}' has the type '{shown(dtype, 20)}', which no "
             "version of the format knows",
         )
-    (start, end), bits = offsets, math.prod(shape) * _BITS[dtype]
+    shape, (start, end) = tuple(shape or ()), offsets or (0, 0)
+    bits = math.prod(shape) * _BITS[dtype]
     if bits != 8 * (end - start):
         raise _damaged(
             source,
-            f"'{shown(key)}' of shape {shown(tuple(shape))} in {dtype} takes "
+            f"'{shown(key)}' of shape {shown(shape)} in {dtype} takes "
             f"{shown(f'{bits // 8:,}', 30)} bytes, and its offsets give it "
             f"{end - start:,}",
         )
-    return Stored(dtype, tuple(shape), base + start, base + end)
+    return Stored(dtype, shape, base + start, base + end)
 
 # %% ../nbs/api/13_tensors.ipynb #69869372
 def safetensors_table(
@@ -513,7 +515,7 @@ def gguf_matrix(
     "One matrix in a GGUF file"
     gguf = _gguf()
     kinds = gguf.GGMLQuantizationType
-    kind = getattr(kinds, stored.dtype, None)
+    kind: Any = getattr(kinds, stored.dtype, None)
     if kind not in {*gguf.quants._type_traits, kinds.F16, kinds.F32, kinds.F64}:
         raise ValueError(
             f"{name} is stored as {stored.dtype}, which the installed gguf cannot "
@@ -549,7 +551,7 @@ def present(
 
 def _plain_weight(module):
     "The weight of `module` as an ordinary tensor of floats, or None if it has none such"
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     if hasattr(weight, "full_tensor"):
         weight = weight.full_tensor()
     if not isinstance(weight, torch.Tensor) or type(weight.data) is not torch.Tensor:

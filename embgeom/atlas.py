@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from zipfile import BadZipFile
+from typing import Any
 
 import altair as alt
 import joblib
@@ -181,7 +182,7 @@ def sketch(
         str(report.get("source", called)),
         report.get("revision") or content,
         space.role or role,
-        space.tokens,
+        tuple(space.tokens),
         space.dim,
         report.get("rows", len(space)),
         *_scores(space.matrix, rank),
@@ -196,7 +197,7 @@ def save(
     path,  # file to write, .npz
 ) -> Path:  # the same
     "Write the sketch as one file, whole or not at all"
-    about = dict(version=VERSION, name=self.name, source=self.source, commit=self.commit)
+    about: dict = dict(version=VERSION, name=self.name, source=self.source, commit=self.commit)
     about |= dict(role=self.role, dim=self.dim, n_rows=self.n_rows)
     about["tokens"] = [t.decode("latin-1") for t in self.tokens]
     arrays = {key: getattr(self, key) for key in _ARRAYS}
@@ -241,7 +242,7 @@ def _opened(path, arrays=_ARRAYS):
 
 
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def load(
     cls: Sketch,
     path,  # file written by `save`
@@ -384,7 +385,7 @@ def _all_pairs(ours, theirs, progress=False):
         len(tokens), max(1, 50_000_000 // (len(tokens) * (len(ours) + len(theirs))))
     )
     bar = tqdm(total=2 * len(blocks), desc="kinship", leave=False, disable=not progress)
-    whole = 0
+    whole: Any = 0
     for block in blocks:
         whole = whole + _sums(mine, other, block)[0].sum(1)
         bar.update()
@@ -534,7 +535,7 @@ class Atlas:
         self,
         folder=None,  # where its files are, or will be; the atlas that ships where None
     ):
-        shipped = Path(files("embgeom") / "studies" / "atlas")
+        shipped = Path(str(files("embgeom") / "studies" / "atlas"))
         self.folder, self.shipped = Path(folder or shipped), folder is None
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"An atlas is a folder; {self.folder} is a file.")
@@ -586,8 +587,8 @@ class Atlas:
             work = joblib.Parallel(return_as="generator")(joblib.delayed(_tried)(*t) for t in tasks)
         else:
             work = (f.result() for f in [executor.submit(_tried, *t) for t in tasks])
-        bar = dict(total=len(tasks), desc="sketches", leave=False, disable=not progress)
-        done = list(tqdm(work, **bar))
+        bar: dict = dict(total=len(tasks), desc="sketches", leave=False, disable=not progress)
+        done: list = list(tqdm(work, **bar))
         if failed := [(name, error) for name, error in done if error]:
             if len(done) == 1:
                 raise failed[0][1]
@@ -711,7 +712,7 @@ def _tree_chart(found, most=70):
             columns=["model", "other", "kinship"],
         ).round(4)
         color = alt.Color("kinship:Q", scale=alt.Scale(scheme="viridis", domain=[low, 1]))
-        axis = dict(
+        axis: dict = dict(
             sort=names, title=None, axis=alt.Axis(labels=m <= 30, ticks=False, labelLimit=120)
         )
         heat = alt.Chart(cells, width=step * m, height=step * m).mark_rect()
@@ -823,7 +824,8 @@ def descent(
     work = joblib.Parallel(return_as="generator")(
         joblib.delayed(_descent)(a, b, draws, alpha) for a, b in pairs
     )
-    bar = dict(total=len(pairs), desc="descent", leave=False, disable=not (progress and pairs))
+    bar: dict = dict(total=len(pairs), desc="descent", leave=False)
+    bar["disable"] = not (progress and pairs)
     rows = [
         dict(source=a.label, target=b.label, **found)
         for (a, b), found in zip(pairs, tqdm(work, **bar))
@@ -896,4 +898,5 @@ def save(
         Section("Which models are kin?", "The tree of mean kinship.", found.chart()),
         Section("Which have the same columns?", f"{len(edges):,} pairs do.", table=table),
     ]
-    return write_page(out, "Atlas of models", lead, sections, found.text(), footer)
+    parts: dict = dict(sections=sections, footer=footer)
+    return write_page(out, "Atlas of models", lead, found.text(), **parts)

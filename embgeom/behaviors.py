@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -104,8 +105,8 @@ class Behavior:
 
     name: str  # what it is called in tables
     what: str  # what the positive side has and the negative has not
-    contrasts: tuple  # pairs of texts (positive, negative)
-    items: tuple  # `WordItem`s or `ABItem`s
+    contrasts: Sequence  # pairs of texts (positive, negative)
+    items: Sequence  # `WordItem`s or `ABItem`s
     position: int = (
         -1
     )  # where the contrasts are to be read: -1 the last token, -2 the one before it
@@ -280,14 +281,14 @@ def _ab_item(record):
     stem, choices = _choices(record["question"])
     if len(choices) != 2:
         return f"{len(choices)} choices" if choices else "no choices (A) and (B)"
-    answers = {f"({letter})": answer for letter, answer in choices}
+    answers: dict = {f"({letter})": answer for letter, answer in choices}
     said = [str(record[f]).strip() for f in _FIELDS[1:]]
     if list(answers) != ["(A)", "(B)"] or sorted(said) != ["(A)", "(B)"]:
         return "letters that do not fit"
     if not stem or "" in answers.values():
         return "an empty question or answer"
     return (
-        ABItem(stem, *map(answers.get, said))
+        ABItem(stem, *(answers[letter] for letter in said))
         if len({*answers.values()}) == 2
         else "twice the same answer"
     )
@@ -367,7 +368,7 @@ def _from_hub(source, filename, split, token, revision):
     "The path of a file of the dataset `source`, fetched from the hub; and its name"
     import huggingface_hub as hub
 
-    where = dict(repo_type="dataset", token=token, revision=revision)
+    where: dict = dict(repo_type="dataset", token=token, revision=revision)
     try:
         filename = filename or _file_of_split(hub.list_repo_files(source, **where), source, split)
         return hub.hf_hub_download(source, filename, **where), filename
@@ -428,7 +429,7 @@ def _from_data(data, held_out, random_state, form):
 
 # %% ../nbs/api/11_behaviors.ipynb #0988faac
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def of(
     cls: Behavior,
     behavior,  # a Behavior, or what `load_behavior` takes

@@ -180,7 +180,7 @@ def _compare(args, say):
     "Compare models by name"
     from embgeom.comparison import compare
 
-    how = dict(sample=None, groups=True) if args.full else {}
+    how: dict = dict(sample=None, groups=True) if args.full else {}
     found = compare(*args.models, role=args.role, **how)
     page = found.save(args.out)
     say(found.text())
@@ -204,7 +204,7 @@ def _lineage(args, say):
         Section("Are they kin?", near.text(), near.chart()),
         Section("Are their columns the same?", found.text().splitlines()[0], found.chart()),
     ]
-    return write_page(args.out, title, near.text(), sections, text)
+    return write_page(args.out, title, near.text(), text, sections=sections)
 
 
 def _atlas(args, say):
@@ -250,7 +250,8 @@ def _demo(args, say):
     from embgeom._pages import FOOTER, write_page
     from embgeom.comparison import compare
 
-    found = compare(*NAMES, **(dict(sample=None, groups=True) if args.full else {}))
+    how: dict = dict(sample=None, groups=True) if args.full else {}
+    found = compare(*NAMES, **how)
     say(found.text())
     from embgeom.transfers import transfer, transfer_all
 
@@ -261,11 +262,11 @@ def _demo(args, say):
         "of a different width, and tried there beside that model's own vector and beside "
         "chance."
     )
-    *parts, numbers = found.sections()
+    *first, numbers = found.sections()
     text = f"{found.text()}\n\n{moved.text()}"
-    title, sections = "What do these models share?", [*parts, *moved.sections(), numbers]
-    parts = dict(sections=sections, footer=FOOTER, ask=found.ask())
-    page = write_page(args.out, title, lead, text, **parts)
+    title, sections = "What do these models share?", [*first, *moved.sections(), numbers]
+    more: dict = dict(sections=sections, footer=FOOTER, ask=found.ask())
+    page = write_page(args.out, title, lead, text, **more)
     say(f"\n{moved.text()}")
     return page
 
@@ -290,7 +291,7 @@ def _explain(args, say):
 
     source, target = (as_space(model, args.role) for model in (args.source, args.target))
     if files:
-        tokenizer = AutoTokenizer.from_pretrained(source.report["source"])
+        tokenizer = AutoTokenizer.from_pretrained((source.report or {})["source"])
         texts = (f.read_text(encoding="utf-8", errors="replace") for f in files)
         corpus = count_tokens(texts, tokenizer)
         say(f"{corpus.n_tokens:,} tokens counted in {len(files):,} texts.\n")

@@ -21,6 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -275,7 +276,7 @@ def save_graph(
     "Write `graph` to `path`, to be read again by `load_graph`"
     upper = sparse.triu(graph.adjacency, format="csr")
     text = np.frombuffer("\n".join(graph.concepts).encode(), np.uint8)
-    parts = {} if graph.parts is None else {"parts": graph.parts}
+    parts: dict = {} if graph.parts is None else {"parts": graph.parts}
     with replacing(path) as part, open(part, "wb") as file:
         np.savez_compressed(
             file,
@@ -443,7 +444,7 @@ def _wordnet():
 
 
 def load_graph(
-    source="wordnet",  # "wordnet", "conceptnet" (downloaded once, 500 MB), or a graph's file
+    source: Any = "wordnet",  # "wordnet", "conceptnet" (downloaded once, 500 MB), a graph's file
     progress=True,  # whether to show a bar for a download
 ) -> KnowledgeGraph:  # undirected
     "The knowledge graph `source`: .npz, triples, or ConceptNet's dump of assertions, packed or not"
@@ -459,10 +460,8 @@ def _like_rank(ids, rows, k, window, random_state):
     order, n = np.argsort(ids, kind="stable"), len(ids)
     rank = np.argsort(order)
     window = int(np.clip(window or max(20 * k, n // 20), k, n - 1))
-    seed, out = (
-        np.random.SeedSequence(random_state).entropy,
-        np.empty((len(rows), k), dtype=np.intp),
-    )
+    seed: Any = np.random.SeedSequence(random_state).entropy
+    out = np.empty((len(rows), k), dtype=np.intp)
     for i, row in enumerate(rows):
         first = int(np.clip(rank[row] - window // 2, 0, n - 1 - window))
         drawn = np.random.default_rng([seed, int(row)]).choice(window, k, replace=False)
@@ -556,7 +555,7 @@ def _names(graph, numbers):
 def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
     "The result: path lengths `near`, `far` (known tokens, k) put in the places `where` of `rows`"
     (near_scores, used), (far_scores, far_used) = _scores(near, variants), _scores(far, variants)
-    put = lambda values, fill=0: _spread_out(len(rows), where, values, fill)
+    put = lambda values, fill=0.0: _spread_out(len(rows), where, values, fill)
     counts = [
         (~np.isfinite(near) & ~np.isinf(near)).sum(1),
         np.isinf(near).sum(1),

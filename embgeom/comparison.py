@@ -110,8 +110,8 @@ def local_geometry(
         raise ValueError(f"Local geometry needs a sample of at least 10 tokens; {len(rows)} came.")
     k = k or max(2, min(1200, n // 10))
     pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
-    common = dict(tokens=rows, device=device, progress=False)
-    near = dict(k=min(10, n - 1), **common)
+    common: dict = dict(tokens=rows, device=device, progress=False)
+    near: dict = dict(k=min(10, n - 1), **common)
     with tqdm(
         total=2 * (len(pairs) + len(spaces)),
         desc="local geometry",

@@ -155,7 +155,7 @@ def save(
 
 
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def load(
     cls: TokenCounts,
     path: str | Path,  # a file that `save` wrote
@@ -207,7 +207,7 @@ def _ppmi(table):
 
 def _reduced(rows, dim):
     "`rows` on their first `dim` singular directions, and the share of variance that is lost"
-    U, s, _ = randomized_svd(rows, dim, n_iter=4, random_state=0)
+    U, s, _ = randomized_svd(rows, dim, n_iter=4, random_state=0)  # pyright: ignore
     made = (U * s).astype(np.float32)
     spread = lambda x, squares: squares - len(made) * np.square(np.asarray(x.mean(0))).sum()
     whole, kept = (
@@ -317,8 +317,9 @@ def spelling_space(
         marked = (256, *token, 257)
         runs = [marked[i : i + n] for n in (1, 2, 3) for i in range(len(marked) - n + 1)]
         at += [(row, columns.setdefault(run, len(columns))) for run in runs]
-    table = sparse.coo_matrix((np.ones(len(at)), np.transpose(at))).tocsr()
-    matrix = table.toarray() if min(table.shape) <= dim else _reduced(table, dim)[0]
+    shape = len(tokens), len(columns)
+    table = sparse.coo_matrix((np.ones(len(at)), np.transpose(at)), shape).tocsr()
+    matrix = table.toarray() if min(shape) <= dim else _reduced(table, dim)[0]
     return EmbeddingSpace(matrix, tokens, "spelling")
 
 # %% ../nbs/api/36_corpus.ipynb #742cbb63
@@ -865,7 +866,7 @@ def load_corpus(
         raise ValueError(
             f"The corpus that comes with the package is 'novels'; {name!r} was asked for."
         )
-    with np.load(files("embgeom") / "corpora" / "novels.npz") as file:
+    with (files("embgeom") / "corpora" / "novels.npz").open("rb") as raw, np.load(raw) as file:
         stored = dict(file)
     letters, lengths = stored["bytes"].tobytes(), stored["lengths"]
     tokens = tuple(letters[end - n : end] for end, n in zip(lengths.cumsum(), lengths))

@@ -250,7 +250,7 @@ def transfer_runs() -> pd.DataFrame:  # a row for each vector moved; effect_at_e
 def telling_runs() -> pd.DataFrame:  # some rows of `transfer_runs()`
     "The runs on bare rows in which the target's own vector beats chance"
     runs = transfer_runs()
-    return runs[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
+    return runs.loc[(runs["rows"] == "bare") & (runs["native_low"] > runs["chance"])]
 
 # %% ../nbs/api/43_diagnosis.ipynb #c638b38b
 def predictors(

@@ -169,7 +169,8 @@ def intrinsic_dimension(
     "Components that hold `variance` of the `k` neighbors of each token (arXiv 2503.21073)"
     rows = _check(space, k, variance, tokens, metric)
     threads = torch.get_num_threads() if device is None else 1
-    size = batch_size or _share(len(rows), max(threads, effective_n_jobs(None)))
+    workers = effective_n_jobs(None)  # pyright: ignore
+    size = batch_size or _share(len(rows), max(threads, workers))
     count = partial(_block_counts, k=k, variance=variance, device=device)
     batches = [rows[b] for b in row_blocks(len(rows), size)]
     with full_precision():

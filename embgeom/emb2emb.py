@@ -51,7 +51,8 @@ def method_matrix(
         return procrustes_map(sums.AB)
     if method == "logits":
         sums = sums.about()
-    gram, cross = (sums.BB, sums.AB.T) if method == "logits" else (sums.AA, sums.AB)
+    of: Any = sums
+    gram, cross = (of.BB, of.AB.T) if method == "logits" else (of.AA, of.AB)
     T = ridge_map(gram, cross, alpha * (float(gram.diagonal().mean()) if relative else 1))
     if method == "dual":
         return torch.linalg.pinv(T, rtol=RCOND).T
@@ -247,7 +248,7 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
 
 # %% ../nbs/api/40_emb2emb.ipynb #55c5700e
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def from_moments(
     cls: Emb2Emb,
     moments: RowMoments,  # from `row_moments`
@@ -327,7 +328,8 @@ def score(
     "R^2 of the target's rows as the map makes them, times the one number that suits best"
     A, B = pair_rows(A, B)
     _vectors(B[:1], self.matrix_.shape[1], "target")
-    made_made = made_true = true_true = total = 0.0
+    made_made = made_true = true_true = 0.0
+    total = np.zeros(B.shape[1])
     for at in row_blocks(len(A), 4096):
         sides = [np.asarray(m[at], np.float64) for m in (A, B)]
         a, b = (m if f is None else f(m) for m, f in zip(sides, prepared(self.norms_)))
@@ -338,7 +340,7 @@ def score(
 
 # %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def paper(
     cls: Emb2Emb,
     pair: SpacePair,  # unembedding rows of the shared tokens
@@ -429,7 +431,8 @@ def move(
     first = next(iter(turned))
     frame = SteeringVector.from_direction(turned[first], first, target, vector.hook, texts=())
     norms = target.residual_norms(texts, list(turned))
-    about = dict(method=self.method_, source=vector.model, norm=norm, tokens=self.n_tokens_)
+    about: dict = dict(method=self.method_, source=vector.model, norm=norm)
+    about["tokens"] = self.n_tokens_
     about["layers"] = {str(i): j for i, j in layers.items()}
     lengths = _lengths(norm, vector, turned, layers, norms)
     return replace(
@@ -548,7 +551,7 @@ def _check_map(about, tensors):
 
 
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def from_pretrained(
     cls: Emb2Emb,
     name: str | Path,  # a folder, or a repository on the hub

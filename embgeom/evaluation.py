@@ -10,7 +10,7 @@ __all__ = ['MAX_RATIO', 'MIN_CONTROLS', 'OUTCOMES', 'MULTIPLIERS', 'perplexity',
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -135,8 +135,9 @@ def _next_tokens(model, questions, sequences, additions, batch_size):
     with for_use(model.model):
         plan, rows = choose_plan(model.model, model.layers, [(t,) for t in texts], additions)
         for batch, chunk, logits in sweep(plan, rows, additions, None, batch_size, most):
-            places = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in batch])
-            tokens[np.ix_([1 + i for i in chunk] or [0], places)] = logits.argmax(-1).cpu().numpy()
+            places = np.concatenate([np.r_[ends[i] : ends[i + 1]] for i in batch])
+            lines: Any = [1 + i for i in chunk] or [0]
+            tokens[np.ix_(lines, places)] = logits.argmax(-1).cpu().numpy()
     return tokens
 
 # %% ../nbs/api/42_evaluation.ipynb #8cde5010
@@ -265,7 +266,7 @@ class SteeringCurve(Result):
 def _counted(names):
     "The `names` of vectors in words, with how many there are of each"
     counts = pd.Series([n for n, _ in names]).value_counts(sort=False)
-    return [f"{n} ({c} vectors)" if c > 1 else n for n, c in counts.items()]
+    return [f"{n} ({c} vectors)" if c > 1 else str(n) for n, c in counts.items()]
 
 
 def _span(multipliers):
@@ -802,7 +803,7 @@ class LayerSweep(Result):
             for c in self.curves
         ]
         columns = ["layer", "multiplier", "change", "low", "high", "probability", "ratio", "kl"]
-        return pd.concat(frames, ignore_index=True)[columns]
+        return pd.concat(frames, ignore_index=True).loc[:, columns]
 
     def best(
         self,

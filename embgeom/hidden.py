@@ -50,7 +50,7 @@ def _read_text(text, tokenizer):
             "positions cannot be paired. Load the fast one: "
             "AutoTokenizer.from_pretrained(..., use_fast=True)."
         )
-    read = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    read: Any = tokenizer(text, return_offsets_mapping=True, verbose=False)
     offsets = enumerate(read["offset_mapping"])
     return read["input_ids"], {end: i for i, (start, end) in offsets if i and end > start}
 
@@ -385,7 +385,8 @@ def verdict(
     if not self.methods:
         return f"{words}."
     layers = frame[frame.layer_target >= 0]
-    some = (frame if layers.empty else layers)[lambda f: f.method.isin(self.methods)]
+    some = frame if layers.empty else layers
+    some = some.loc[some.method.isin(self.methods)]
     method = some.groupby("method").cosine_centered.mean().idxmax()
     words = f"{words}; the best method, {method}, {_by_depth(frame[frame.method == method])}."
     if layers.empty:
@@ -413,7 +414,8 @@ def chart(
     }
     if value not in titles:
         raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
-    names, null = [*self.methods, "ridge on states", "rotation on states"], {}
+    names = [*self.methods, "ridge on states", "rotation on states"]
+    null: dict = {}
     frame = self.frame.sort_values("method", key=lambda m: m.map(names.index), kind="stable")
     error = 2 * (frame.r2_stderr if value == "r2" else frame.stderr)
     frame = frame.assign(
@@ -433,7 +435,7 @@ def chart(
         f"{'grey: chance; ' if null else ''}bands: ± 2 errors",
     ]
     columns, axes = ("passed", "value", "method"), ("% of the layers passed", titles[value])
-    look = dict(points=True, width=270, model="model", panel="panel")
+    look: dict = dict(points=True, width=270, model="model", panel="panel")
     also = ["fitted_on", "layer_source", "layer_target", "low", "high"]
     return line_chart(frame, *columns, *axes, title, "low", "high", also=also, **look, **null)
 

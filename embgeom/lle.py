@@ -9,6 +9,7 @@ __all__ = ['RIDGES', 'LLEWeights', 'lle_weights', 'LLESimilarity', 'lle_similari
 # %% ../nbs/api/31_lle.ipynb #02190c4b
 from dataclasses import dataclass
 from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ class LLEWeights(Result):
     "Each token as a mixture of its nearest neighbors: sparse rows, each adding up to one"
 
     tokens: tuple  # keys of the m tokens
-    vocabulary: tuple  # keys of all n tokens of the space
+    vocabulary: Sequence  # keys of all n tokens of the space
     rows: np.ndarray  # row number of each of the tokens (m,)
     indices: np.ndarray  # row numbers of the neighbors, nearest first (m, k)
     weights: np.ndarray  # their weights (m, k)
@@ -257,7 +258,7 @@ def lle_similarity(
             f"LLE similarity is a mean over tokens, two or more; {len(rows)} came. For one token "
             "use lle_neighbors."
         )
-    how = dict(metric=metric, tokens=rows, ridge=ridge)
+    how: dict = dict(metric=metric, tokens=rows, ridge=ridge)
     how |= dict(batch_size=batch_size, device=device, progress=progress)
     both = [lle_weights(s, k, **how) for s in (pair.source, pair.target)]
     a, b = map(_unit, both)
@@ -341,7 +342,7 @@ def lle_sensitivity(
     if len(rows) < 2:
         raise ValueError(f"LLE similarity is a mean over tokens, two or more; {len(rows)} came.")
     spaces = pair.source, pair.target
-    how = dict(batch_size=batch_size, device=device, progress=progress)
+    how: dict = dict(batch_size=batch_size, device=device, progress=progress)
     found = [nearest_neighbors(s.matrix, k, rows, **how)[1] for s in spaces]
     keys, table = tuple(pair.tokens[r] for r in rows), []
     for unit in (True, False):

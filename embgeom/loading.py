@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,6 @@ from ._formats import foreign_format
 from embgeom._tensors import (
     FIRST,
     LocalFile,
-    Matrix,
     gguf_matrix,
     gguf_table,
     module_matrix,
@@ -113,9 +113,8 @@ class _Repository(_Checkpoint):
             return LocalFile(whole)
         token, offline, patience = self.access
         try:
-            source = hub_file(
-                self.repo, filename, self.revision, token, offline, self.progress, patience
-            )
+            commit = str(self.revision)
+            source = hub_file(self.repo, filename, commit, token, offline, self.progress, patience)
             if source:
                 source.map(0, min(source.size, FIRST))
             return source
@@ -293,8 +292,8 @@ def _architecture(config, role, name):
     import transformers
 
     names = getattr(config, "architectures", None)
-    named = isinstance(names, list) and names
-    declared = getattr(transformers, str(names[0]), None) if named else None
+    named = str(names[0]) if isinstance(names, list) and names else ""
+    declared = getattr(transformers, named, None)
     if not (isinstance(declared, type) and issubclass(declared, transformers.PreTrainedModel)):
         declared = partial(transformers.AutoModel.from_config, trust_remote_code=False)
     model = _on_meta(declared, config)
@@ -607,7 +606,7 @@ def _shape_of(module, name):
     sizes = tuple(getattr(module, name, None) for name in names)
     if all(isinstance(n, int) for n in sizes):
         return sizes
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     if getattr(weight, "ndim", 0) == 2:
         return tuple(weight.shape)
     raise ValueError(
@@ -858,7 +857,7 @@ class LoadReport(dict):
         "One row for each reason to leave a row out or to suspect it"
         label = lambda i, key: repr(token_label(key)) if key is not None else f"id {i}"
         suspects = {"kept, but looks untrained": self["suspects"]} if self["suspects"] else {}
-        rows = [dict(what="kept", rows=self["kept"], examples="")]
+        rows: list = [dict(what="kept", rows=self["kept"], examples="")]
         for what, part in (self["left_out"] | suspects).items():
             examples = ", ".join(label(i, k) for i, k in list(part.items())[:4])
             rows.append(dict(what=what, rows=len(part), examples=examples))
@@ -1000,7 +999,7 @@ def _read(model, role, dtype, tokens, tensor, tokenizer, revision, hub):
     if loaded:
         revision = getattr(getattr(model, "config", None), "_commit_hash", None)
     alone = loaded and (tokenizer is not None or not place)
-    home = None if alone else _checkpoint(place, revision=revision, **hub)
+    home: Any = None if alone else _checkpoint(place, revision=revision, **hub)
     name = (place or type(model).__name__) if loaded else home.name
 
     def read(matrix):
@@ -1070,5 +1069,5 @@ def load_space(
     about |= dict(left_out=out, suspects=suspects, missing=found["missing"])
     report = LoadReport(model=short, source=called, role=role, **about)
     return EmbeddingSpace(
-        matrix[: len(tokens)], list(tokens.values()), name or short, role, list(tokens), report
+        matrix[: len(tokens)], list(tokens.values()), name or short, str(role), list(tokens), report
     )

@@ -86,7 +86,7 @@ def find_layers(
         except AttributeError:
             raise refusal(f"are not at {name!r}: nothing is") from None
         if isinstance(found, (nn.ModuleList, nn.Sequential)) and len(found):
-            return found
+            return found  # pyright: ignore
         raise refusal(f"are not at {name!r}: that is one {type(found).__name__}")
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     lists = sorted((_lists(decoder) or _lists(model)).values(), key=size, reverse=True)
@@ -144,7 +144,7 @@ _WANTED = (
 def _place_of(model: str | Path) -> tuple:  # a folder or name on the hub, a GGUF file in it or None
     "Where the model called `model` is; ValueError or FileNotFoundError where it cannot be one"
     if model in pocket.NAMES and not Path(model).exists():
-        return str(pocket.path(model)), None
+        return str(pocket.path(str(model))), None
     path = Path(model).expanduser()
     if foreign := foreign_format(path):
         raise ValueError(f"{model} {foreign}.")
@@ -193,9 +193,10 @@ def _load(model, revision, token, dtype, device_map) -> tuple:  # model, tokeniz
     quiet = "local_files_only" not in options or options["local_files_only"]
     with _without_bars() if quiet else nullcontext():
         try:
-            loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
+            read: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
             )
+            loaded, report = read
             _check_weights(loaded, report, name)  # those of another shape too
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         except (ConnectionError, PermissionError, torch.OutOfMemoryError):
@@ -276,7 +277,7 @@ class LanguageModel:
     @property
     def config(self) -> Any:
         "The part of the model's config that is about text; None where there is no config"
-        config = getattr(self.model, "config", None)
+        config: Any = getattr(self.model, "config", None)
         if hasattr(config, "get_text_config"):
             return config.get_text_config(decoder=True)
         return config
@@ -586,7 +587,7 @@ def generate(
 class FinalNorm(Result):
     "What stands between the last layer of a model and its head"
 
-    module: nn.Module  # an `Identity` where there is no norm
+    module: nn.Module | None  # an `Identity` where there is no norm; None where it was read
     gain: np.ndarray  # what each coordinate is multiplied by, once their mean square is 1 (width,)
     subtracts_mean: bool  # whether their mean is taken off first: LayerNorm does, RMSNorm does not
 

@@ -8,6 +8,7 @@ __all__ = ['full_precision', 'NeighborSearch', 'check_neighbors', 'nearest_neigh
 # %% ../nbs/api/06_neighbors.ipynb #fdb23bf8
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,7 +141,7 @@ def _find_batch(search, rows, k, exact_order):
 @patch
 def find(
     self: NeighborSearch,
-    rows: np.ndarray,  # row numbers (m,)
+    rows: Any,  # row numbers (m,)
     k: int,  # neighbors, 1 .. n-1
     exact_order: bool = True,  # if False, the order before the last few is single precision's
 ) -> tuple:  # distances (m, k) in rising order, and row numbers (m, k)

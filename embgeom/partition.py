@@ -319,7 +319,7 @@ def load_zoo() -> tuple:  # (matrices, {"global", "lle", "dimension": similariti
     A name is `model:role`. Beside the models' matrices the tables have the closed forms of texts,
     such as `first-text:next1`, whose columns in `matrices` are missing but for `role`.
     """
-    folder = files("embgeom") / "studies"
+    folder = Path(str(files("embgeom") / "studies"))
     models = pd.read_csv(folder / "zoo_models.csv", keep_default_na=False, na_values=["nan", ""])
     with np.load(folder / "zoo_similarities.npz") as file:
         stored = dict(file)

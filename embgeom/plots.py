@@ -14,6 +14,7 @@ import json
 import re
 import zlib
 from functools import partial
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -152,9 +153,8 @@ def _line_styles(names, neutral=(), models=None):
     own = [n for n in dict.fromkeys(names) if n not in neutral]
     of = {n: (models or {}).get(n, n) for n in own}
     again = {n: [of[m] for m in own[:i]].count(of[n]) for i, n in enumerate(own)}
-    first = sorted(
-        own, key=again.get
-    )  # a second line of one model takes nothing from another model
+    # a second line of one model takes nothing from another model
+    first = sorted(own, key=again.__getitem__)
     number = dict(zip(first, _style_numbers([of[n] for n in first])))
     base = {of[n]: COLORS[number[n]] for n in first if not again[n]}
     styles = {
@@ -180,13 +180,13 @@ def _scales(names, neutral=(), models=None):
     ]
 
 # %% ../nbs/api/03_plots.ipynb #d1aeba14
-def _titled(chart, title):
+def _titled(chart, title) -> Any:
     "`chart` with `title`, or a title and subtitles, which is its description too, if there is one"
     if not title:
         return chart
     title, *rest = [title] if isinstance(title, str) else title
     return chart.properties(
-        title=alt.TitleParams(title, anchor="start", **({"subtitle": rest} if rest else {})),
+        title=alt.TitleParams(title, anchor="start", subtitle=rest or alt.Undefined),
         description="; ".join([title, *rest]),
     )
 
@@ -219,7 +219,7 @@ def density_chart(
     y,  # second numbers (n,)
     x_title="x",  # what they are
     y_title="y",  # what they are
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     bins=50,  # cells along each side
     counts="pairs",  # what is counted
     size=260,  # width and height in pixels
@@ -232,16 +232,14 @@ def density_chart(
             f"the same length; shapes {x.shape} and "
             f"{y.shape} came."
         )
-    axis = lambda name, text: dict(
-        field=name, type="quantitative", title=text, scale=alt.Scale(zero=False, nice=False)
-    )
+    form: dict = dict(type="quantitative", scale=alt.Scale(zero=False, nice=False))
     chart = (
         alt.Chart(_grid_counts(x, y, bins), width=size, height=size)
         .mark_rect()
         .encode(
-            x=alt.X(**axis("x", x_title)),
+            x=alt.X(field="x", title=x_title, **form),
             x2="x2",
-            y=alt.Y(**axis("y", y_title)),
+            y=alt.Y(field="y", title=y_title, **form),
             y2="y2",
             color=alt.Color(
                 "count:Q", title=counts, scale=alt.Scale(type="log", scheme="viridis", reverse=True)
@@ -270,7 +268,7 @@ def distribution_chart(
     values,  # one number for each token (n,); NaN are left out
     labels,  # the tokens' labels (n,)
     value_title="value",  # what the number is
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     named=8,  # how many to name at either end
     bins=40,  # bars
     model=None,  # whose color the bars have; None for what belongs to no one model
@@ -315,7 +313,7 @@ def distribution_chart(
 def overlaid_chart(
     values,  # name -> numbers (n,)
     value_title="value",  # what the numbers are
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     bins=40,  # steps of each line
     neutral=(),  # names that are no models
 ) -> alt.Chart:  # one stepped line for each name
@@ -358,7 +356,7 @@ def matrix_chart(
     x,  # column that names the cell's column
     y,  # column that names the cell's row
     value,  # column with the number
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     value_title=None,  # what the number is; the column's name where None
     panel=None,  # column that says which panel a cell belongs to, for tables side by side
     domain=None,  # (lowest, highest) of the colors; from the data where None
@@ -379,14 +377,14 @@ def matrix_chart(
     frame[value] = frame[value].round(4)
     order_x, order_y = list(dict.fromkeys(frame[x])), list(dict.fromkeys(frame[y]))
     few, size = len(order_x) <= 8, size or max(180, min(360, 60 * len(order_x)))
-    scale = alt.Scale(scheme="viridis", **({"domain": list(domain)} if domain else {}))
+    scale = alt.Scale(scheme="viridis", domain=list(domain) if domain else alt.Undefined)
     base = alt.Chart(frame, width=size, height=size).encode(
         x=alt.X(x, type="nominal", sort=order_x, title=None, axis=alt.Axis(labelLimit=90)),
         y=alt.Y(y, type="nominal", sort=order_y, title=None, axis=alt.Axis(labelLimit=110)),
         tooltip=[alt.Tooltip(c, type="nominal") for c in (y, x)]
         + [alt.Tooltip(value, type="quantitative", format=".3f")],
     )
-    about = dict(title=value_title or value, scale=scale)
+    about: dict = dict(title=value_title or value, scale=scale)
     about |= dict(legend=alt.Legend(orient="bottom")) if panel else {}
     cells = base.mark_rect().encode(color=alt.Color(value, type="quantitative", **about))
     low, high = domain or (frame[value].min(), frame[value].max())
@@ -419,7 +417,7 @@ def bars_chart(
     label,  # column that names the bar
     value,  # column with its length
     panel=None,  # column that says which panel, and so which color, a bar belongs to
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     value_title="value",  # what the number is
     neutral=(),  # panels that are no models
     width=230,  # of a panel, in pixels
@@ -467,7 +465,7 @@ def _threshold(value, text):
 # %% ../nbs/api/03_plots.ipynb #638aee1e
 def _heights(log, domain):
     "The scale of heights, over `domain` if it is given"
-    kind = {"type": "log"} if log else {"zero": False}
+    kind: dict = {"type": "log"} if log else {"zero": False}
     return alt.Scale(**kind, domain=list(domain), nice=False) if domain else alt.Scale(**kind)
 
 
@@ -498,7 +496,7 @@ def line_chart(
     name,  # column that says which line
     x_title="",  # what is along the axis, with its unit
     y_title="",  # what the height is, with its unit
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     low=None,  # column with the lower end of the band
     high=None,  # column with its upper end
     neutral=(),  # lines that are no models
@@ -531,9 +529,10 @@ def line_chart(
         x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks)
     )
     legend = alt.Legend(symbolOpacity=1, **({"orient": "bottom", "columns": 3} if panel else {}))
-    line = dict(type="nominal", title=None)
+    line: dict = dict(type="nominal", title=None)
     base = bare.encode(color=alt.Color(name, scale=color, legend=legend, **line))
-    form = dict(scale=_heights(log, domain), axis=alt.Axis(format=y_format or alt.Undefined))
+    form: dict = dict(scale=_heights(log, domain))
+    form["axis"] = alt.Axis(format=y_format or alt.Undefined)
     axis = alt.Y(y, type="quantitative", title=y_title, **form)
     about = [
         alt.Tooltip(name, type="nominal"),
@@ -561,7 +560,7 @@ def line_chart(
 # %% ../nbs/api/03_plots.ipynb #71c7515d
 def stacked_chart(
     charts,  # altair charts
-    title="",  # what is seen in all of them, or that and what to know of it
+    title: str | list = "",  # what is seen in all of them, or that and what to know of it
 ) -> alt.VConcatChart:  # with one legend for what they have in common
     "Charts one above the other"
     return _titled(alt.vconcat(*charts), title)
@@ -575,7 +574,7 @@ def changes_chart(
     crossed,  # column that says whether a cell is crossed out
     x_title="",  # what is along
     y_title="",  # what is up
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     value_title="change",  # what the change is of
     also=(),  # more columns to see on pointing
 ) -> alt.LayerChart:  # cells and crosses
@@ -608,7 +607,7 @@ def interval_chart(
     high,  # and the upper
     null_low,  # column with the lower end of what chance gives
     null_high,  # and the upper
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     value_title="value",  # what the number is
 ) -> alt.LayerChart:  # a point, a line and a grey bar for each
     "Numbers with their intervals, and beside them what chance gives"
@@ -641,7 +640,7 @@ def map_chart(
     kind,  # column that says what sort of point it is, of three sorts; each has a color and a shape
     label,  # column with its name, for pointing at it
     shown=None,  # column with the name that is written beside it, "" for none; `label` where None
-    title="",  # what is seen
+    title: str | list = "",  # what is seen
     x_title="",  # what is along
     y_title="",  # what is up
     model=None,  # whose color the first kind has

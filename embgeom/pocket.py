@@ -30,7 +30,7 @@ def path(
             f"{', '.join(NAMES)}. Others are given by a folder or by their name on "
             "the hub."
         )
-    folder = Path(embgeom.__file__).parent / "pocket_models" / name
+    folder = Path(str(embgeom.__file__)).parent / "pocket_models" / name
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"The model {name} is missing from the package ({folder}): install it anew."

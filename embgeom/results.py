@@ -34,7 +34,8 @@ class Result:
 
     def numbers(self) -> dict:  # field name -> value
         "The fields that are not arrays, nor `tokens`, nor None"
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tokens"}
+        names = [f.name for f in fields(self) if f.name != "tokens"]  # pyright: ignore
+        values = {name: getattr(self, name) for name in names}
         return {k: v for k, v in values.items() if v is not None and not isinstance(v, np.ndarray)}
 
     def to_frame(
@@ -43,7 +44,7 @@ class Result:
         "The result as a data frame"
         columns = {
             f.name: v
-            for f in fields(self)
+            for f in fields(self)  # pyright: ignore
             if isinstance(v := getattr(self, f.name), np.ndarray) and v.ndim == 1
         }
         if not columns:

@@ -10,6 +10,8 @@ __all__ = ['GlobalSimilarity', 'global_similarity', 'token_similarity', 'Similar
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,8 @@ def _about_mean(matrix, centered, device, block_size=8192):
     "From a block of `matrix` to rows [z, b] about the mean m of all unit rows; and g = 1 - |m|^2"
     blocks, n = row_blocks(len(matrix), block_size), len(matrix)
     column_mean = _column_mean(matrix) if centered else None
-    m = sum(unit_rows(matrix[b], column_mean, device=device).sum(0) for b in blocks) / n
+    sums = (unit_rows(matrix[b], column_mean, device=device).sum(0) for b in blocks)
+    m: Any = sum(sums) / n
     g = 1 - float(m @ m)
 
     def rows(block):
@@ -94,7 +97,7 @@ def _measure(pair, centered, device, per_token):
         return block
 
     # in single precision a product of few rows keeps more digits
-    made = second_moments(
+    made: Any = second_moments(
         *matrices, (prepare(0), prepare(1)), None if dtype == torch.float64 else 256
     )
     b, sums = [torch.cat(v) for v in b], {}
@@ -158,16 +161,15 @@ class GlobalSimilarity(Result):
             raise ValueError(
                 "There are no intervals to draw: ask global_similarity for uncertainty=True."
             )
+        both = (
+            ("raw", self.pearson, self.interval, self.null_std),
+            ("centered", self.pearson_centered, self.interval_centered, self.null_std_centered),
+        )
         frame = pd.DataFrame(
             [
-                ("raw", self.pearson, *self.interval, -2 * self.null_std, 2 * self.null_std),
-                (
-                    "centered",
-                    self.pearson_centered,
-                    *self.interval_centered,
-                    -2 * self.null_std_centered,
-                    2 * self.null_std_centered,
-                ),
+                (kind, r, *interval, -2 * null, 2 * null)
+                for kind, r, interval, null in both
+                if interval and null is not None
             ],
             columns=["kind", "correlation", "low", "high", "chance low", "chance high"],
         )
@@ -216,7 +218,8 @@ def token_similarity(
     device=None,  # where the products are computed
 ) -> np.ndarray:  # each token's correlation (n,), in the pair's order
     "For each token of `pair`, the correlation of its cosines with all others in the two spaces"
-    a, b, aa, bb, ab = _measure(pair, centered, device, per_token=True).tokens
+    sums: Any = _measure(pair, centered, device, per_token=True).tokens
+    a, b, aa, bb, ab = sums
     m = len(pair) - 1
     with np.errstate(invalid="ignore"):
         own = (ab - a * b / m) / np.sqrt(
@@ -328,7 +331,7 @@ def linear_cka(
         lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean)
         for mean in means
     ]
-    m = second_moments(*sides, center)
+    m: Any = second_moments(*sides, center)
     for side, mean, square, rows in zip(("source", "target"), means, (m.source, m.target), sides):
         if (square.diagonal().numpy() <= n * (np.finfo(rows.dtype).eps * mean) ** 2).all():
             raise ValueError(
@@ -351,7 +354,7 @@ class NeighborOverlap(Result):
     stderr: float  # standard error of the mean over tokens
     null_mean: float  # what random neighbors give
     k: int  # neighbors of each token
-    tokens: tuple  # keys
+    tokens: Sequence  # keys
     values: np.ndarray  # each token's share (n,)
 
     def chart(self):  # -> altair chart

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import index
+from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,7 +36,7 @@ def _find(tokens, where, n):
     "Row numbers of `tokens` in a table `where` from key to row, among `n` rows"
     keys = [t.encode() if isinstance(t, str) else t for t in _flat(tokens)]
     rows = [where.get(k) if isinstance(k, bytes) else index(k) for k in keys]
-    if missing := [k for k, r in zip(keys, rows) if r is None]:
+    if missing := [k for k, r in zip(keys, rows) if r is None and isinstance(k, bytes)]:
         tip = (
             " Most words are known with a space before them: ' king'."
             if any(b" " + k in where for k in missing)
@@ -79,7 +81,7 @@ class _Rows:
         tokens,  # keys (bytes), texts (str) or row numbers; one or many, mixed as you like
     ) -> np.ndarray:  # row numbers (m,)
         "The row numbers of `tokens`; those not there are named in the error"
-        return _find(tokens, self._where, len(self))
+        return _find(tokens, self._where, len(self.tokens))
 
 # %% ../nbs/api/00_spaces.ipynb #73beb322
 def _named(tokens, rows, most=5):
@@ -160,10 +162,10 @@ class EmbeddingSpace(_Rows):
     "The rows of one embedding matrix with their `tokens`; checked when made, and not changed after"
 
     matrix: np.ndarray  # the vectors (n, d), NumPy or torch, any floats; kept as NumPy
-    tokens: tuple  # the bytes of each row's token, n of them, all different
+    tokens: Sequence  # the bytes of each row's token, n of them, all different
     name: str = ""  # what the model is called in tables and charts
     role: str = ""  # "input" (token embeddings) or "output" (unembeddings)
-    ids: np.ndarray | None = None  # each row's number in the model's vocabulary; its place if None
+    ids: Any = None  # each row's number in the model's vocabulary; its place if None
     report: dict | None = None  # what was left out when the matrix was read, and why
 
     def __post_init__(self):
@@ -177,14 +179,10 @@ class EmbeddingSpace(_Rows):
             )
         _check_names(self.tokens, len(self.matrix))
         _check_rows(self.matrix, self.tokens)
-        put(
-            "ids",
-            np.arange(len(self)) if self.ids is None else np.array([index(i) for i in self.ids]),
-        )
-        if len(self.ids) != len(self):
-            raise ValueError(
-                f"A space of {len(self)} rows needs as many ids; {len(self.ids)} came."
-            )
+        ids = range(len(self)) if self.ids is None else self.ids
+        put("ids", np.array([index(i) for i in ids]))
+        if len(ids) != len(self):
+            raise ValueError(f"A space of {len(self)} rows needs as many ids; {len(ids)} came.")
 
     def __len__(self):
         return len(self.matrix)

@@ -267,7 +267,7 @@ def _about(model: LanguageModel, hook: str) -> dict:
     module = next(iter(model.modules(0, hook).values()))
     list_name, name = names.get(model.layers), names.get(module)
     known = name is not None and list_name is not None
-    modules = f"{list_name}.{{}}{name.removeprefix(f'{list_name}.0')}" if known else ""
+    modules = f"{list_name}.{{}}{str(name).removeprefix(f'{list_name}.0')}" if known else ""
     return dict(
         model=model.name,
         revision=getattr(config, "_commit_hash", None),
@@ -315,7 +315,7 @@ def extract_steering_vector(
 
 # %% ../nbs/api/34_steering.ipynb #3f0aeac7
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def from_direction(
     cls: SteeringVector,
     array: Any,  # (width,): a probe, a value vector, a difference of embeddings
@@ -528,7 +528,7 @@ def _from_file(path):
 
 
 @patch
-@classmethod
+@classmethod  # pyright: ignore
 def load(
     cls: SteeringVector,
     source: str | Path,  # a file, a folder with steering_vector.safetensors, or a name on the hub

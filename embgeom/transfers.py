@@ -8,6 +8,7 @@ __all__ = ['TEXTS', 'DIRECTIONS', 'choose_layer', 'Transfer', 'transfer', 'Trans
 # %% ../nbs/api/52_transfers.ipynb #224367fc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ class Transfer(Result):
     ) -> Path:  # the file
         "Write one self-contained page of questions, answers and charts; opens without a network"
         title, lead, out = self.question, self.answer, check_out(out)
-        parts = dict(sections=self.sections(), footer=FOOTER)
+        parts: dict = dict(sections=self.sections(), footer=FOOTER)
         return write_page(out, title, lead, self.text(), **parts)
 
     def sections(self) -> list:  # `Section`s of a page
@@ -255,7 +256,7 @@ def transfer(
     for model in (a, b):
         check_items(model, items, texts)
     pair = match_tokens(a.space("output"), b.space("output"))
-    how = dict(texts=texts, batch_size=batch_size, progress=False)
+    how: dict = dict(texts=texts, batch_size=batch_size, progress=False)
 
     with _Steps(_STEPS, progress) as begin:
         begin("find the vector")
@@ -290,7 +291,8 @@ def transfer(
         begin("write")
         samples = _continued(b, moved, items, (multipliers[0], 0, multipliers[-1]))
     method = mapping.method_
-    return Transfer(*pair.names, behavior, method, vector, moved, diagnosis, curve, samples)
+    found: Any = vector, moved, diagnosis, curve, samples
+    return Transfer(*pair.names, behavior, method, *found)
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 def _moves_section(found):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,7 @@ def _spelling(tokenizer):
 # %% ../nbs/api/10_vocab.ipynb #191a4e5e
 def _cut_off(tokenizer, pieces):
     "Those one-character `pieces` that `tokenizer` cuts off even inside a word"
-    backend = _backend(tokenizer)
+    backend: Any = _backend(tokenizer)
     cut = (
         tokenizer.tokenize
         if hasattr(tokenizer, "tokenize")
@@ -244,6 +245,7 @@ def token_keys(
 ) -> TokenKeys:  # id -> bytes, and what is left out of it
     "The bytes of each ordinary token of `tokenizer`; special and reserved ones are kept apart"
     kind, options = _spelling(tokenizer)
+    options: dict
     pieces, special, plain = _pieces(tokenizer)
     if kind == "wordpiece":
         options["alone"] = _cut_off(tokenizer, pieces.values())

@@ -199,7 +199,7 @@ def page_html(
 # %% ../../nbs/api/51_explorers_base.ipynb #base0013
 def packed(
     values,  # numbers, one or more for each token
-    scale=1,  # what one unit is worth
+    scale: float = 1,  # what one unit is worth
     type="i2",  # of the whole numbers: u1, i1, u2 or i2
     **more,  # said of the column besides: digits, choices, names
 ) -> dict:  # for the table

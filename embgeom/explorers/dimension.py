@@ -296,7 +296,7 @@ class DimensionExplorer(TokenExplorer):
         axes = "directions, the largest first", "share of the variance together"
         title = f"How many directions the neighbors of {token} spread in"
         line = dict(threshold=self.variance, threshold_title=f"{self.variance:.0%}")
-        look = dict(neutral=tuple(random), y_format=".0%", **line)
+        look: dict = dict(neutral=tuple(random), y_format=".0%", **line)
         return line_chart(frame, "components", "share", "model", *axes, title, **look)
 
     def picture(self, token):

@@ -364,7 +364,8 @@ class SteeringExplorer(Explorer):
         self.models = [LanguageModel.of(m) for m in (source, target)]
         self.source, self.target = (m.name for m in self.models)
         self.n_controls, self.texts, self.page, self._made = n_controls, texts, page, {}
-        self.pair = match_tokens(*(m.space("output") for m in self.models))
+        source, target = (m.space("output") for m in self.models)
+        self.pair = match_tokens(source, target)
         self.maps = fit_methods(self.pair)
         layers, multipliers = range(self.models[0].n_layers), sorted(map(float, multipliers))
         middle = len(layers) // 2 if layer is None else layer
@@ -415,7 +416,7 @@ class SteeringExplorer(Explorer):
         "The vector of the behavior in the source at all layers, and the target's own"
         b = self.behavior
         if b.name not in self._made:
-            how = dict(position=b.position, texts=self.texts, progress=False)
+            how: dict = dict(position=b.position, texts=self.texts, progress=False)
             self._made[b.name] = [
                 extract_steering_vector(m, b.contrasts, **how) for m in self.models
             ]
@@ -427,7 +428,7 @@ class SteeringExplorer(Explorer):
         moved = self.mapping.move(one, target, texts=self.texts)
         controls = {"shuffled": self.mapping.controls(one, moved, self.pair, n=self.n_controls)}
         native = {"native": self.native.subset(list(moved))}
-        how = dict(texts=self.texts, progress=False)
+        how: dict = dict(texts=self.texts, progress=False)
         items = self.behavior.items
         curve = steering_curve(target, moved, items, self.multipliers, controls, native, **how)
         return one, moved, curve
