@@ -244,7 +244,8 @@ def _as_pair(A, B, names):
     "Two row matrices as a pair; the tokens are their numbers"
     keys = [b"%d" % i for i in range(len(A))]
     as_floats = lambda m: m if m.dtype.kind == "f" else m.astype(np.float32)
-    return SpacePair(*(EmbeddingSpace(as_floats(m), keys, n) for m, n in zip((A, B), names)))
+    A, B = (EmbeddingSpace(as_floats(m), keys, n) for m, n in zip((A, B), names))
+    return SpacePair(A, B)
 
 # %% ../nbs/api/38_lineage.ipynb #bc513d28
 def column_test(
@@ -387,7 +388,7 @@ def chart(self: Descent):  # -> altair chart
     mean, sd = self.null_mean, self.null_std
     spread = self.columns.std() / len(self.columns) ** 0.5
     rows = [("coordinates (descent)", self.statistic, spread, mean - 2 * sd, mean + 2 * sd)]
-    if self.kinship is not None:
+    if self.kinship is not None and self.kinship_null is not None:
         null = 2 * self.kinship_null
         rows.append(("geometry (kinship)", self.kinship, self.kinship_stderr, -null, null))
     frame = pd.DataFrame(rows, columns=["number", "value", "error", "chance low", "chance high"])
@@ -437,7 +438,8 @@ def combined(
 @lru_cache
 def matching_reference() -> pd.DataFrame:  # kind, source, target, widths, tokens, held_out
     "Held-out column correlations of pairs of known history (descent_study)"
-    return pd.read_csv(files("embgeom") / "studies" / "column_matching.csv")
+    with (files("embgeom") / "studies" / "column_matching.csv").open() as text:
+        return pd.read_csv(text)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
