@@ -1,4 +1,4 @@
-"""Are the cells formatted, and the modules free of what a linter sees? Settings: .ci/ruff.toml"""
+"""Are the cells formatted, and the modules free of what ruff and pyright see? Settings: .ci/ruff.toml, .ci/pyright.json"""
 import subprocess
 import sys
 from importlib import import_module
@@ -27,6 +27,27 @@ def test_cells_are_formatted(width):
 def test_modules_have_no_lint():
     code, said = ruff("check", "embgeom")
     assert code == 0, said
+
+
+def pyright(settings):
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "-p", settings, "--pythonpath", sys.executable, "--level", "error"],
+        cwd=ROOT, text=True, capture_output=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_types():
+    code, said = pyright(".ci/pyright.json")
+    assert code == 0, said
+
+
+def test_types_are_seen(tmp_path):
+    (tmp_path / "bad.py").write_text("def f(x: int) -> str:\n    return x\n")
+    settings = (ROOT / ".ci" / "pyright.json").read_text().replace("../embgeom", ".", 1)
+    (tmp_path / "pyright.json").write_text(settings)
+    code, said = pyright(str(tmp_path / "pyright.json"))
+    assert code == 1 and "is not assignable" in said
 
 
 def test_every_module_and_every_public_name_is_there():

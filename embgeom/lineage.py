@@ -408,7 +408,7 @@ def save(
     "Write one self-contained page with words, numbers and chart, which opens without a network"
     title = f"{self.names[0]} and {self.names[1]}"
     asked = Section("Coordinates or geometry?", f"{self.verdict}.", self.chart())
-    return write_page(path, title, f"{self.verdict}.", [asked], self.text())
+    return write_page(path, title, f"{self.verdict}.", self.text(), sections=[asked])
 
 # %% ../nbs/api/38_lineage.ipynb #af686e72
 def holm(

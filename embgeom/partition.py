@@ -214,7 +214,7 @@ def _tested(part, parts, R, arrangements):
 
 
 def variance_partition(
-    similarities,  # a data frame with names, a SimilarityMatrix, or (n, n) in the order of `factors`
+    similarities,  # data frame with names, SimilarityMatrix, or (n, n) in the order of `factors`
     factors: pd.DataFrame,  # a row for each matrix, its name as index; a column for each factor
     model=None,  # the model each matrix is of (n,), where models have several; None: each its own
     *,
