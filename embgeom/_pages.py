@@ -90,10 +90,11 @@ _ASK = Template("""<p class="ask"><label>Type a token: <input id="token" value="
   const rows = near.map(text => new Uint16Array(bytes(text))), alike = own.map(text => new Int8Array(bytes(text)))
   const input = document.getElementById("token"), found = document.getElementById("found")
   function show() {
-    const word = input.value.trim().toLowerCase(), plain = tokens.map(t => t.replaceAll("\\u2423", " ").toLowerCase())
-    const rank = t => t === " " + word ? 0 : t === word ? 1 : t.startsWith(" " + word) ? 2 : t.includes(word) ? 3 : 4
-    let best = -1, least = 4
-    if (word) plain.forEach((t, i) => { if (rank(t) < least) [best, least] = [i, rank(t)] })
+    const typed = input.value.trim(), word = typed.toLowerCase(), plain = tokens.map(t => t.replaceAll("\\u2423", " "))
+    const wanted = [t => t === " " + typed, t => t === typed, t => t.toLowerCase().trim() === word,
+                    t => t.toLowerCase().startsWith(" " + word), t => t.toLowerCase().includes(word)]
+    const hits = wanted.map(is => plain.findIndex(is)).filter(i => i >= 0)
+    const best = word && hits.length ? hits[0] : -1
     if (best < 0) return found.textContent = "No token here contains this."
     const lists = models.map((m, j) => m + ": " + [...rows[j].slice(best*k, best*k + k)].map(i => tokens[i]).join(", "))
     const numbers = pairs.map((p, j) => p + " " + (alike[j][best]/100).toFixed(2))
