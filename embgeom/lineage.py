@@ -127,7 +127,7 @@ def column_order(
 
 # %% ../nbs/api/38_lineage.ipynb #2c58afe9
 ALPHA = 1e-6  # p-values below this count as evidence of descent
-TURNED = 0.0003  # more than this is gained by a rotation: same start only (descent_study)
+TURNED = 0.0006  # more than this is gained by a rotation: same start only (descent_study)
 _TOLD_APART = 128  # tokens that are needed to tell the two apart
 _KIN = 0.1, 5  # kin: centered global similarity above this, and so many null deviations above 0
 
