@@ -22,14 +22,15 @@ from .plots import escaped, words_html
 class Section:
     "A question, its answer, and what shows it"
 
-    question: str  # the heading
-    answer: str  # a sentence or two of plain text, `**` around the number that matters
+    question: str  # the heading, or ""
+    answer: str  # a sentence or two of plain text, `**` around the number that matters; or ""
     chart: object = None  # an altair chart
     table: object = None  # a data frame
 
     def to_html(self, n=None):
         "The section without its chart, or with the place of chart number `n`"
-        head = f"<h2>{escaped(self.question)}</h2><p>{words_html(self.answer)}</p>"
+        head = f"<h2>{escaped(self.question)}</h2>" * bool(self.question)
+        head += f"<p>{words_html(self.answer)}</p>" * bool(self.answer)
         table = "" if self.table is None else self.table.to_html(index=False, border=0)
         place = "" if n is None or self.chart is None else _place(self.chart)
         wide = ' class="wide"' * (self.table is not None and self.chart is None)
@@ -131,16 +132,12 @@ def write_page(
     title,  # heading of the page
     lead,  # first paragraph, plain text
     text="",  # the findings as the terminal shows them
-    charts=(),  # altair charts that stand after the sections, without words
-    table="",  # an HTML table, likewise
-    footer="",  # last line, plain text
     sections=(),  # `Section`s, the main question first
+    footer=FOOTER,  # last line, plain text
     ask="",  # HTML of `ask_html`
 ) -> Path:  # the file, written whole or not at all
     "One self-contained HTML page, an article of questions and answers, that opens without a network"
     out, parts = Path(out), [s.to_html(n) for n, s in enumerate(sections)]
-    parts += [f"<section>{_place(c)}</section>" for c in charts]
-    parts += [f'<section class="wide">{table}</section>'] * bool(table)
     page = _page.substitute(
         title=escaped(title),
         lead=words_html(lead),

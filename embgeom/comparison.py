@@ -21,8 +21,8 @@ from .coherence import TooFewKnown, dimension_coherence, semantic_coherence
 from .dimension import correlate_dimensions, dimension_chart, intrinsic_dimension
 from .lle import lle_sensitivity, lle_similarity
 from .loading import load_space
-from ._files import check_out
-from ._pages import FOOTER, Section, ask_html, write_page
+from ._pages import Section, ask_html
+from ._patch import patch
 from .neighbors import nearest_neighbors
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
 from .pocket import NAMES, path
@@ -177,29 +177,6 @@ class Comparison(Result):
             dimension_pearson=[r.pearson for r in dimensions],
             dimension_stderr=[r.stderr for r in dimensions],
         )
-
-    def text(self) -> str:  # several lines
-        "The findings as a person would want to read them in a terminal"
-        return _text(self)
-
-    def charts(self) -> list:  # altair charts
-        "One picture for each finding"
-        return _charts(self)
-
-    def sections(self) -> list:  # `Section`s of a page
-        "The questions that were asked, each with its answer and a picture"
-        return _sections(self)
-
-    def ask(self) -> str:  # HTML
-        "A box for a page: type a token, see its neighbors in each model"
-        return _ask(self)
-
-    def save(
-        self,
-        out,  # file to write, .html
-    ) -> Path:  # the file
-        "Write one self-contained page of questions, answers and charts; opens without a network"
-        return _save_page(self, out)
 
     def _repr_html_(self):
         return "".join(s.to_html() for s in self.sections())
@@ -421,27 +398,28 @@ def _local_text(local, n):
     ]
 
 # %% ../nbs/api/50_comparison.ipynb #1d7e1c33
-def _text(found):
-    "All the text of a comparison"
-    sim = found.similarity
+@patch
+def text(self: Comparison) -> str:  # several lines
+    "The findings as a person would want to read them in a terminal"
+    sim = self.similarity
     pairs = sim.results[0].n_pairs
     lines = [
-        f"How alike are the token embeddings of {len(found.names)} models?",
-        *_models_text(found),
+        f"How alike are the token embeddings of {len(self.names)} models?",
+        *_models_text(self),
         "",
         f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the "
         f"{sim.n_tokens:,} tokens that all have",
         "(1: the same geometry, 0: nothing in common; ± one standard error)",
-        *_similarity_text(found),
-        *(f"  {line}" for line in textwrap.wrap(mixed_roles(found.spaces), 98)),
+        *_similarity_text(self),
+        *(f"  {line}" for line in textwrap.wrap(mixed_roles(self.spaces), 98)),
         "",
         "Tokens whose relations to all others are most alike, and least (of "
-        f"{len(_ranked_rows(found.spaces)):,} whole words; pieces of words, bytes, symbols and "
+        f"{len(_ranked_rows(self.spaces)):,} whole words; pieces of words, bytes, symbols and "
         "tokens that look untrained are set aside):",
-        *_ends_text(found),
+        *_ends_text(self),
     ]
-    lines += _groups_text(found) if found.groups is not None else []
-    lines += _local_text(found.local, sim.n_tokens) if found.local is not None else []
+    lines += _groups_text(self) if self.groups is not None else []
+    lines += _local_text(self.local, sim.n_tokens) if self.local is not None else []
     return "\n".join(lines)
 
 # %% ../nbs/api/50_comparison.ipynb #8af8c745
@@ -513,9 +491,10 @@ def _known(x, y):
     return x[both], y[both]
 
 # %% ../nbs/api/50_comparison.ipynb #2c07524a
-def _charts(found):
+@patch
+def charts(self: Comparison) -> list:  # altair charts
     "One picture for all models, two for each pair, and those of the local geometry"
-    sim = found.similarity
+    sim = self.similarity
     charts = [
         matrix_chart(
             _matrix_frame(sim),
@@ -527,9 +506,9 @@ def _charts(found):
             domain=(0, 1),
         )
     ]
-    for pair, result, own in zip(found.pairs, sim.results, found.own):
+    for pair, result, own in zip(self.pairs, sim.results, self.own):
         charts += _pair_charts(pair, result, own)
-    return charts + (_local_charts(found.local) if found.local is not None else [])
+    return charts + (_local_charts(self.local) if self.local is not None else [])
 
 # %% ../nbs/api/50_comparison.ipynb #739e4e75
 def _several(words):
@@ -552,7 +531,7 @@ def _alike_section(found):
     )
     answer += f" {note}" if (note := mixed_roles(found.spaces)) else ""
     if len(found.names) > 2:
-        chart = _charts(found)[0]
+        chart = found.charts()[0]
     else:
         chart = _pair_charts(found.pairs[0], ranked[0], found.own[0])[0]
     return Section("How alike are they, as a whole?", answer, chart)
@@ -654,83 +633,65 @@ def _meaning_section(local):
     return [Section("Do neighbors belong together in meaning?", answer, chart)]
 
 # %% ../nbs/api/50_comparison.ipynb #3a16cd66
-def _sections(found):
-    "The sections of a comparison's page; the table at the end has the numbers of the report"
-    sections = [_alike_section(found), _differ_section(found)]
-    if found.local is not None:
-        local = found.local
+@patch
+def sections(self: Comparison) -> list:  # `Section`s of a page
+    "The questions that were asked, each with its answer and a picture; at the end the numbers"
+    sections = [_alike_section(self), _differ_section(self)]
+    if self.local is not None:
+        local = self.local
         sections += [_near_section(local), _dimension_section(local), *_meaning_section(local)]
-    table = _numbers_table(found)
-    return [*sections, Section("All numbers", "± one standard error.", table=table)]
-
-
-def _numbers_table(found):
-    "What the report says of every two models, a row for each number"
     rows = []
-    for i, r in enumerate(found.similarity.results):
-        pair = f"{r.source} & {r.target}"
-        rows += [
-            (
-                pair,
-                "global similarity, raw",
-                _with_stderr(r.pearson, r.stderr),
-                f"0 ± {r.null_std:.4f}",
-            ),
-            (
-                pair,
-                "global similarity, centered",
-                _with_stderr(r.pearson_centered, r.stderr_centered),
-                f"0 ± {r.null_std_centered:.4f}",
-            ),
-        ]
-        if found.local is not None:
-            lle, d = found.local.lle[i], found.local.dimensions[i]
-            rows += [
-                (
-                    pair,
-                    "LLE similarity",
-                    _with_stderr(lle.mean, lle.stderr),
-                    f"{lle.null_mean:.4f}",
-                ),
-                (
-                    pair,
-                    "dimensions correlate",
-                    _with_stderr(d.pearson, d.stderr),
-                    f"0 ± {d.null_std:.4f}",
-                ),
+    for i, r in enumerate(self.similarity.results):
+        raw = "global similarity, raw", r.pearson, r.stderr, f"0 ± {r.null_std:.4f}"
+        null = f"0 ± {r.null_std_centered:.4f}"
+        centered = "global similarity, centered", r.pearson_centered, r.stderr_centered, null
+        measured = [raw, centered]
+        if self.local is not None:
+            lle, d = self.local.lle[i], self.local.dimensions[i]
+            measured += [
+                ("LLE similarity", lle.mean, lle.stderr, f"{lle.null_mean:.4f}"),
+                ("dimensions correlate", d.pearson, d.stderr, f"0 ± {d.null_std:.4f}"),
             ]
-    return pd.DataFrame(rows, columns=["models", "measure", "value", "chance"])
+        pair = f"{r.source} & {r.target}"
+        rows += [(pair, m, _with_stderr(x, error), chance) for m, x, error, chance in measured]
+    table = pd.DataFrame(rows, columns=["models", "measure", "value", "chance"])
+    return [*sections, Section("All numbers", "± one standard error.", table=table)]
 
 
 MOST_ASKED = 4096  # tokens that a page answers for
 
 
-def _ask(found, k=6):
-    "The box of a comparison's page; of a large vocabulary the whole words of lowest id"
-    rows = np.arange(len(found.own[0]))
+@patch
+def ask(self: Comparison, k=6) -> str:  # HTML
+    "A box to type a token into; of a large vocabulary it knows the whole words of lowest id"
+    rows = np.arange(len(self.own[0]))
     if len(rows) > MOST_ASKED:
-        rows = np.sort(_ranked_rows(found.spaces)[:MOST_ASKED])
-    spaces = [s.subset(rows) for s in found.spaces]
+        rows = np.sort(_ranked_rows(self.spaces)[:MOST_ASKED])
+    spaces = [s.subset(rows) for s in self.spaces]
     near = {
-        n: nearest_neighbors(s.matrix, min(k, len(rows) - 1))[1]
-        for n, s in zip(found.names, spaces)
+        n: nearest_neighbors(s.matrix, min(k, len(rows) - 1))[1] for n, s in zip(self.names, spaces)
     }
-    pairs = [f"{r.source} & {r.target}" for r in found.similarity.results]
-    own = dict(zip(pairs, found.own[:, rows]))
+    pairs = [f"{r.source} & {r.target}" for r in self.similarity.results]
+    own = dict(zip(pairs, self.own[:, rows]))
     labels = [token_label(spaces[0].tokens[i]) for i in range(len(rows))]
-    best = _ends_by_name(found.own[0], found.spaces[0].tokens, _ranked_rows(found.spaces), 1)[0]
+    best = _ends_by_name(self.own[0], self.spaces[0].tokens, _ranked_rows(self.spaces), 1)[0]
     return ask_html(labels, near, own, best.replace("␣", " ").strip())
 
 
-def _save_page(found, out):
-    "The page of a comparison"
-    best = max(found.similarity.results, key=lambda r: r.pearson_centered)
-    lead = (
-        f"The token embeddings of {_several(found.names)}, over the {found.similarity.n_tokens:,} "
+@patch
+@property
+def question(self: Comparison) -> str:
+    "The title of a page"
+    return "How alike are these token embeddings?"
+
+
+@patch
+@property
+def answer(self: Comparison) -> str:
+    "The first paragraph of a page"
+    best = max(self.similarity.results, key=lambda r: r.pearson_centered)
+    return (
+        f"The token embeddings of {_several(self.names)}, over the {self.similarity.n_tokens:,} "
         f"tokens that all have. Most alike are {best.source} and {best.target}: "
         f"**{best.pearson_centered:.2f}**, where 1 is the same geometry and 0 nothing in common."
     )
-    title = "How alike are these token embeddings?"
-    ask, out = found.ask(), check_out(out)
-    parts = dict(sections=found.sections(), footer=FOOTER, ask=ask)
-    return write_page(out, title, lead, found.text(), **parts)

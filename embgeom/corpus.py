@@ -22,8 +22,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 from tqdm.auto import tqdm
 
-from ._files import check_out, replacing
-from ._pages import write_page
+from ._files import replacing
 from ._patch import patch
 from .plots import interval_chart
 from .results import Result
@@ -843,19 +842,21 @@ def chart(self: Explanation):  # -> altair chart
 
 
 @patch
-def save(
-    self: Explanation,
-    out: str | Path,  # file to write, .html
-) -> Path:  # the file
-    "Write one self-contained page with text, table and chart, which opens without a network"
-    table = self.shares.round(3).to_html(index=False, border=0)
-    lead = (
+@property
+def question(self: Explanation) -> str:
+    "The title of a page"
+    return f"What {self.names[0]} and {self.names[1]} share, and a corpus"
+
+
+@patch
+@property
+def answer(self: Explanation) -> str:
+    "The first paragraph of a page"
+    return (
         "Which tokens stand beside which in a corpus, how frequent they are and how they are "
         "spelled: how much of the geometry of two models follows from that? "
         "What the texts at hand explain is a lower bound."
     )
-    title = f"What {self.names[0]} and {self.names[1]} share, and a corpus"
-    return write_page(check_out(out), title, lead, self.text(), [self.chart()], table)
 
 # %% ../nbs/api/36_corpus.ipynb #69ea1484
 def load_corpus(

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ from scipy.sparse.linalg import eigsh
 from scipy.special import erfc, gammaln
 from scipy.stats import rankdata
 
-from ._pages import Section, write_page
 from ._parallel import row_blocks
 from ._patch import patch
 from .plots import escaped, interval_chart
@@ -401,14 +399,17 @@ def chart(self: Descent):  # -> altair chart
 
 
 @patch
-def save(
-    self: Descent,
-    path: str | Path,  # file to write, .html
-) -> Path:  # the file
-    "Write one self-contained page with words, numbers and chart, which opens without a network"
-    title = f"{self.names[0]} and {self.names[1]}"
-    asked = Section("Coordinates or geometry?", f"{self.verdict}.", self.chart())
-    return write_page(path, title, f"{self.verdict}.", self.text(), sections=[asked])
+@property
+def question(self: Descent) -> str:
+    "The title of a page"
+    return f"{self.names[0]} and {self.names[1]}: the same coordinates?"
+
+
+@patch
+@property
+def answer(self: Descent) -> str:
+    "The first paragraph of a page"
+    return f"{self.verdict[0].upper()}{self.verdict[1:]}."
 
 # %% ../nbs/api/38_lineage.ipynb #af686e72
 def holm(

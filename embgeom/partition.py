@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ._files import check_out
-from ._pages import write_page
 from ._patch import patch
 from .plots import escaped, interval_chart
 from .results import Result
@@ -299,18 +297,20 @@ def chart(self: VariancePartition):  # -> altair chart
 
 
 @patch
-def save(
-    self: VariancePartition,
-    out: str | Path,  # file to write, .html
-) -> Path:  # the file
-    "Write one self-contained page with text, table and chart, which opens without a network"
-    table = self.table.round(4).to_html(index=False, border=0)
-    lead = (
+@property
+def question(self: VariancePartition) -> str:
+    "The title of a page"
+    return f"What shapes {self.n_matrices} embedding matrices?"
+
+
+@patch
+@property
+def answer(self: VariancePartition) -> str:
+    "The first paragraph of a page"
+    return (
         "Models in which several things were changed in all combinations: how much of the "
         "difference between their embedding matrices is due to each?"
     )
-    title = f"What shapes {self.n_matrices} embedding matrices?"
-    return write_page(check_out(out), title, lead, self.text(), [self.chart()], table)
 
 # %% ../nbs/api/37_partition.ipynb #00595b14
 def load_zoo() -> tuple:  # (matrices, {"global", "lle", "dimension": similarities})

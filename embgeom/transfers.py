@@ -27,8 +27,7 @@ from embgeom.evaluation import (
     random_vectors,
     steering_curve,
 )
-from ._files import check_out
-from ._pages import FOOTER, Section, write_page
+from ._pages import Section
 from .plots import escaped, interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .results import Result
@@ -123,19 +122,6 @@ class Transfer(Result):
         "The curve, with its controls and its cost; and what was known before"
         title = f"{self.source} to {self.target}: {self.behavior.what}, {self.curve.outcome}"
         return [self.curve.chart(title=title), self.diagnosis.chart()]
-
-    def save(
-        self,
-        out,  # file to write, .html
-    ) -> Path:  # the file
-        "Write one self-contained page of questions, answers and charts; opens without a network"
-        title, lead, out = self.question, self.answer, check_out(out)
-        parts: dict = dict(sections=self.sections(), footer=FOOTER)
-        return write_page(out, title, lead, self.text(), **parts)
-
-    def sections(self) -> list:  # `Section`s of a page
-        "The questions that were asked, each with its answer and what shows it"
-        return _sections(self)
 
     @property
     def question(self):
@@ -331,8 +317,10 @@ def _says_section(found):
     return Section("What does it write?", "Always the likeliest word.", table=table)
 
 
-def _sections(found):
-    return [_moves_section(found), _known_section(found), _says_section(found)]
+@patch
+def sections(self: Transfer) -> list:  # `Section`s of a page
+    "The questions that were asked, each with its answer and what shows it"
+    return [_moves_section(self), _known_section(self), _says_section(self)]
 
 
 @patch
