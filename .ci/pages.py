@@ -94,7 +94,8 @@ def npm(name):
     with tempfile.TemporaryDirectory(dir=cache) as part:
         (Path(part) / "archive").write_bytes(archive)
         with tarfile.open(Path(part) / "archive") as tar:
-            tar.extractall(Path(part) / "files", filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12 has Python 3.11.2, which knows none
+            tar.extractall(Path(part) / "files")
         os.replace(Path(part) / "files", folder)
     return folder / "package"
 

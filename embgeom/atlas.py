@@ -834,7 +834,11 @@ def descent(
     columns = ["source", "target", "z", "p", "verdict", "rows"]
     frame = pd.DataFrame(rows, columns=columns)
     frame = frame.assign(corrected=holm(frame.p) if len(frame) else [])
-    frame = frame.assign(edge=frame.corrected < alpha).sort_values("p", kind="stable")
+    frame = frame.assign(edge=frame.corrected < alpha)
+    # many p lie at the bound, where rounding would order them: there the larger z comes first
+    frame = frame.iloc[
+        np.lexsort((-frame.z.astype(float), np.log10(frame.p.astype(float)).round(6)))
+    ]
     # what is below alpha alone and not among all is no evidence
     return frame.assign(
         verdict=frame.verdict.where(
