@@ -59,7 +59,8 @@ def shown(cells):
 
 
 def sentences(markdown):
-    "The sentences of a cell, with their links, and without code and formulas"
+    "The sentences of a cell, with their links (other than those of words), and without code and formulas"
+    markdown = re.sub(r"\[([^\]]*)\]\([^)]*glossary\.ipynb[^)]*\)", r"\1", markdown)
     for block in re.split(r"\n\s*\n|\n(?=- )", markdown):
         if block.startswith("- ") and SOURCED.search(block): continue
         for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z(*])", block):

@@ -1,4 +1,5 @@
 """Is what the package and its site show safe to open, and does it fit the page?"""
+import base64
 import importlib
 import inspect
 import pkgutil
@@ -167,6 +168,7 @@ def site_page(path, folder):
                         cells="\n".join(map(cell_html, nb.cells)), widgets=widgets)
     out = folder/path.relative_to(nbs).with_suffix(".html")
     out.parent.mkdir(parents=True, exist_ok=True)
+    if (path.parent/"pictures").is_dir(): shutil.copytree(path.parent/"pictures", out.parent/"pictures", dirs_exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
 
@@ -200,7 +202,8 @@ WIDE = """() => [...document.querySelectorAll('.vega-embed .marks, main pre, mai
   .map(e => e.tagName + ' ' + Math.round(e.getBoundingClientRect().width) + ' ' + (e.closest('.cell-output') || e).textContent.trim().slice(0, 60))"""
 
 
-TALLEST = 12_000  # pixels of a page on steering; the longer tutorials are cut later
+TALLEST = 12_000  # pixels of a tutorial at 1,280
+TUTORIALS = [p for p in READ if p.parent.name == "tutorials"]
 
 
 @pytest.mark.parametrize("path", READ, ids=lambda path: path.stem)
@@ -210,7 +213,7 @@ def test_pages_fit_the_screen(chromium, tmp_path, path):
         pages.wait_for_widgets(page, errors, 30)
         pages.wait_for_charts(page, errors, 30)
         assert page.evaluate(WIDE) == [] and errors == []
-        if "steering" in path.stem or path.stem in ("start_here", "moving_between_real_models"):
+        if path in TUTORIALS:
             assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -222,3 +225,83 @@ def test_what_does_not_fit_is_seen(chromium, tmp_path):
     (tmp_path/"wide.html").write_text("<main style='width: 678px'><div class=vega-embed><svg class=marks width=700 height=9></svg></div></main>")
     with pages.opened(tmp_path/"wide.html", chromium) as (page, *_):
         assert len(page.evaluate(WIDE)) == 1
+
+
+def test_notebooks_are_light():
+    sizes = {p: p.stat().st_size for p in notebooks.find_notebooks()}
+    assert [p.stem for p in TUTORIALS if sizes[p] >= 600_000] == [] and sum(sizes.values()) < 12e6
+
+
+# --- words ---------------------------------------------------------------------------------------------------
+
+GLOSSARY = "../explanations/glossary.ipynb"
+HEADING, FORMS = re.compile(r"^### (.+)$", re.M), {  # terms that are met in another form than their own, or mean something else
+    "space": r"(?<!a )(?<!the )(?<!its )spaces?", "source and target": r"(?:source|target) models?", "LLE weights": r"LLE(?: weights| similarity)?",
+    "map": r"maps?(?! \()", "layer": r"layers?", "method": r"methods?", "descent": r"descent"}
+
+
+def glossary():
+    "The terms of the glossary, and the expression that finds each in prose"
+    page = nbformat.read(notebooks.ROOT/"nbs/explanations/glossary.ipynb", as_version=4)
+    terms = HEADING.findall("\n".join(c.source for c in page.cells))
+    return {t: re.compile(rf"(?<![\w-])(?:{FORMS.get(t, re.escape(t) + 's?')})(?![\w-])", re.I if t != "LLE weights" else 0) for t in terms}
+
+
+NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|<details>.*?</details>|<[^>]+>|^[#>|!][^\n]*|^\[![^\n]*", re.S | re.M)
+LINK = re.compile(r"\[[^\]]*\]\([^)]*\)")
+
+
+def first_use(nb, pattern):
+    "Where `pattern` is first met in the prose of `nb`: cell, where it begins and ends, whether it stands in a link; or None"
+    for cell in nb.cells:
+        if cell.cell_type != "markdown": continue
+        prose = NOT_PROSE.sub(lambda m: " "*len(m[0]), cell.source)
+        spans = [m.span() for m in LINK.finditer(prose)]
+        text = re.sub(r"\]\([^)]*\)", lambda m: " "*len(m[0]), prose)
+        if met := pattern.search(text):
+            return cell, *met.span(), any(start <= met.start() < end for start, end in spans)
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_words_of_the_glossary_are_links_where_they_are_first_used(path):
+    nb = nbformat.read(path, as_version=4)
+    found = {term: first_use(nb, pattern) for term, pattern in glossary().items()}
+    assert [term for term, use in found.items() if use and not use[3]] == []
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_says_what_is_learned_and_what_to_read_next(path):
+    prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+    assert re.search("[Yy]ou will learn", prose) and re.search(r"^## (Read next|What to try next)|^\*\*Read next", prose, re.M)
+
+
+PICTURES = sorted((notebooks.ROOT/"nbs/tutorials/pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
+def test_the_picture_at_the_top_is_the_one_that_the_page_makes(picture):
+    nb = nbformat.read(notebooks.ROOT/f"nbs/tutorials/{picture.stem}.ipynb", as_version=4)
+    made = [o.get("data", {}).get("image/png", "") for c in nb.cells for o in c.get("outputs", [])]
+    assert base64.b64encode(picture.read_bytes()).decode() in [png.replace("\n", "") for png in made]
+    assert any(f"](pictures/{picture.name})" in c.source for c in nb.cells[:12])
+
+
+@pytest.mark.parametrize("path", [p for p in TUTORIALS if p.stem != "steering_by_letters"], ids=lambda path: path.stem)
+def test_a_picture_is_in_the_first_screen(chromium, tmp_path, path):
+    with pages.opened(site_page(path, tmp_path), chromium, viewport={"width": 1280, "height": 900}) as (page, errors, _):
+        pages.wait_for_widgets(page, errors, 30)
+        pages.wait_for_charts(page, errors, 30)
+        tops = page.evaluate("""[...document.querySelectorAll('.vega-embed .marks, main img:not([alt="Open In Colab"])')]
+            .map(e => e.getBoundingClientRect()).filter(r => r.height > 60).map(r => r.top)""")
+        assert min(tops) < 900
+
+
+CORE = ("global_similarity", "locally_linear_embeddings", "intrinsic_dimension", "moving_a_steering_vector")
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_answers_to_exercises_are_cells_that_run(name):
+    nb = nbformat.read(notebooks.ROOT/f"nbs/tutorials/{name}.ipynb", as_version=4)
+    answers = [c for c in nb.cells if c.cell_type == "code" and notebooks.directives(c).get("code-summary", "").strip('"') == "Answer"]
+    assert len(answers) == 3 and all(c.outputs and notebooks.directives(c)["code-fold"] == "true" for c in answers)
+    assert all(notebooks.is_code(c) and not notebooks.is_slow(c) for c in answers)
