@@ -151,7 +151,7 @@ def test_poison_is_seen(chromium, tmp_path):
 # --- the pages of the site, as nearly as they can be made without Quarto ---------------------------------
 
 SHELL = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>{header}<script src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml-full.js"></script>
+<title>{title}</title>{header}<script>MathJax.tex = {{inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]]}}</script><script src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml-full.js"></script>
 <style>body {{ font: 17px/1.5 sans-serif; margin: 0; padding: 0 24px }} main {{ max-width: 678px; margin: auto }} figure {{ margin: 1em 0 }}
 pre {{ font-size: 14.9px; overflow-x: auto }} pre {{ white-space: pre-wrap; overflow-wrap: anywhere }}</style><style>{css}</style>
 <script src="https://cdnjs.cloudflare.com/ajax/libs/require.js/2.3.6/require.min.js"></script>

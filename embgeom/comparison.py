@@ -674,8 +674,10 @@ def ask(self: Comparison, k=6) -> str:  # HTML
     pairs = [f"{r.source} & {r.target}" for r in self.similarity.results]
     own = dict(zip(pairs, self.own[:, rows]))
     labels = [token_label(spaces[0].tokens[i]) for i in range(len(rows))]
-    best = _ends_by_name(self.own[0], self.spaces[0].tokens, _ranked_rows(self.spaces), 1)[0]
-    return ask_html(labels, near, own, best.replace("␣", " ").strip())
+    common = _ranked_rows(self.spaces)[:500]  # a word that people know, not the end of a list
+    long = [i for i in common if len(self.spaces[0].tokens[i]) > 5]
+    best = max(long or common, key=lambda i: self.own[0][i])
+    return ask_html(labels, near, own, token_label(self.spaces[0].tokens[best]).strip("␣"))
 
 
 @patch
