@@ -109,8 +109,9 @@ class _Handler(_Sender):
         if revision not in ("main", hub.commit, *hub.branches): return self._answer(404, X_Error_Code="RevisionNotFound", X_Repo_Commit=hub.commit)
         if path is None: return self._answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=hub.commit)
         if path.suffix not in _LARGE: return self._contents(repo, name)
+        # 127.1 is another name of this machine, so another host to the client, and needs no /etc/hosts
         self._answer(302, X_Repo_Commit=hub.commit, X_Linked_ETag=f'"{hub.etag(path)}"', X_Linked_Size=path.stat().st_size,
-                     Location=f"http://localhost:{hub.port}/cdn/{repo}/{name}")
+                     Location=f"http://127.1:{hub.port}/cdn/{repo}/{name}")
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *args): pass # a client that has gone is no error

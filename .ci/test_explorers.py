@@ -139,18 +139,18 @@ def lab(tmp_path_factory):
         file.write_text(text)
     env = {**notebooks.kernel_env(), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
            "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
                f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     with open(folder / "log", "w") as log, subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log) as server:
         try:
-            yield f"http://localhost:{port}/doc/tree/live.ipynb?token={token}"
+            yield f"http://127.0.0.1:{port}/doc/tree/live.ipynb?token={token}"
         finally:
             server.terminate()
 
 
 def free_port():
     with socket.socket() as s:
-        s.bind(("localhost", 0))
+        s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
@@ -158,7 +158,7 @@ def free_port():
 def live(chromium, lab):
     "The notebook in a browser, with all its cells run"
     page = chromium.new_page(viewport={"width": 1200, "height": 1000})
-    page.route(lambda url: not url.startswith("http://localhost"), lambda route: pages.answer(route, []))
+    page.route(lambda url: not url.startswith("http://127.0.0.1"), lambda route: pages.answer(route, []))
     page.set_default_timeout(pages.PATIENCE)
     for _ in range(pages.PATIENCE // 500):  # the server needs a while
         try:

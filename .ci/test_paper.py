@@ -77,7 +77,7 @@ def page_for(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_cells_run_on_each_family(hub, family, tmp_path, monkeypatch):
-    for name, value in dict(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_TOKEN="hf_right", NO_PROXY="127.0.0.1,localhost").items():
+    for name, value in dict(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_TOKEN="hf_right", NO_PROXY="127.0.0.1,127.1").items():
         monkeypatch.setenv(name, value)
     nb, before = page_for(family), len(hub.asked)
     notebooks.execute(nb, PAGE.parent, slow=False)
@@ -90,7 +90,7 @@ def test_the_same_cells_run_on_each_family(hub, family, tmp_path, monkeypatch):
 
 
 def test_without_a_token_the_gate_stays_shut(hub, tmp_path, monkeypatch):
-    for name, value in dict(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_TOKEN="", NO_PROXY="127.0.0.1,localhost").items():
+    for name, value in dict(HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_TOKEN="", NO_PROXY="127.0.0.1,127.1").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(notebooks.CellExecutionError, match="gated|license|access"):
         notebooks.execute(page_for("LLAMA"), PAGE.parent, slow=False)
