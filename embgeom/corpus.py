@@ -206,7 +206,9 @@ def _ppmi(table):
 
 def _reduced(rows, dim):
     "`rows` on their first `dim` singular directions, and the share of variance that is lost"
-    U, s, _ = randomized_svd(rows, dim, n_iter=4, random_state=0)  # pyright: ignore
+    U, s, _ = randomized_svd(  # pyright: ignore
+        rows.astype(np.float32), dim, n_iter=4, random_state=0
+    )
     made = (U * s).astype(np.float32)
     spread = lambda x, squares: squares - len(made) * np.square(np.asarray(x.mean(0))).sum()
     whole, kept = (
@@ -553,19 +555,30 @@ def _chance(totals, S, n):
     )
 
 
+def _halves(spaces):
+    "S and S with each token left out, for each half of the tokens"
+    return [
+        _left_out(*_table_sums([s.subset(np.arange(start, len(s), 2)) for s in spaces]))
+        for start in (0, 1)
+    ]
+
+
+def _held_out_share(halves, first):
+    "The share with coefficients of one half, scored on the other, both ways; its standard error"
+    shares, errors = [], []
+    for (S, left_out), (fitted, _) in zip(halves, halves[::-1]):
+        beta = _coefficients(fitted, first)
+        shares.append(float(_fitted_share(S, first, beta)))
+        errors.append(_stderr(_fitted_share(left_out, first, beta)))
+    return float(np.mean(shares)), float(np.hypot(*errors) / 2)
+
+
 def _share(spaces, by, held_out):
     "The `Share` of one space, or of two"
     together, first = _together(spaces, by), len(spaces)
     n = len(together[0])
     if held_out:
-        halves = [np.arange(start, n, 2) for start in (0, 1)]
-        sums = [_left_out(*_table_sums([s.subset(h) for s in together])) for h in halves]
-        shares, errors = [], []
-        for (S, left_out), (other, _) in zip(sums, sums[::-1]):
-            beta = _coefficients(other, first)
-            shares.append(float(_fitted_share(S, first, beta)))
-            errors.append(_stderr(_fitted_share(left_out, first, beta)))
-        share, se, null = float(np.mean(shares)), float(np.hypot(*errors) / 2), 0.0
+        (share, se), null = _held_out_share(_halves(together), first), 0.0
     else:
         totals, products = _table_sums(together)
         S, left_out = _left_out(totals, products)
@@ -644,7 +657,8 @@ class Explanation(Result):
     shares: (
         pd.DataFrame
     )  # of, term, alone, added, last: shares of variance (of one) or covariance (shared)
-    totals: pd.DataFrame  # of, share, low, high, held_out, shuffled (the corpus in random order)
+    totals: pd.DataFrame  # of, share, low, high, held_out, held_low, held_high, shuffled (the
+    # corpus in random order): all terms together, the 95% intervals, on held-out tokens
     tokens: tuple  # of both spaces and the corpus
     beyond: (
         np.ndarray
@@ -665,20 +679,14 @@ class Explanation(Result):
             "similarity": self.similarity,
             "shared_explained": float(shared.share),
             "held_out": float(shared.held_out),
+            "held_out_low": float(shared.held_low),
+            "held_out_high": float(shared.held_high),
         }
 
     def _repr_html_(self):
         return f"<pre>{html.escape(self.text())}</pre>"
 
 # %% ../nbs/api/36_corpus.ipynb #e4f7a2c2
-def _halves(spaces):
-    "S and S with each token left out, for each half of the tokens"
-    return [
-        _left_out(*_table_sums([s.subset(np.arange(start, len(s), 2)) for s in spaces]))
-        for start in (0, 1)
-    ]
-
-
 def _rows_of(of, first, S, blocks):
     "For each term: its share alone, added to those before it, and added to all others"
     share = lambda columns: (
@@ -733,14 +741,17 @@ def _total(of, first, S, left_out, halves, in_random_order):
     kept, n = [*first, *range(2, len(S))], len(first)
     cut = lambda M: M[..., kept, :][..., kept]
     share, se = float(_fitted_share(cut(S), n)), _stderr(_fitted_share(cut(left_out), n))
-    held_out = [
-        float(_fitted_share(cut(scored), n, _coefficients(cut(fitted), n)))
-        for (scored, _), (fitted, _) in zip(halves, halves[::-1])
-    ]
+    held_out, held_se = _held_out_share([(cut(S), cut(left)) for S, left in halves], n)
     shuffled = np.nan if in_random_order is None else float(_fitted_share(cut(in_random_order), n))
-    low, high = share - 1.96 * se, share + 1.96 * se
     return dict(
-        of=of, share=share, low=low, high=high, held_out=np.mean(held_out), shuffled=shuffled
+        of=of,
+        share=share,
+        low=share - 1.96 * se,
+        high=share + 1.96 * se,
+        held_out=held_out,
+        held_low=held_out - 1.96 * held_se,
+        held_high=held_out + 1.96 * held_se,
+        shuffled=shuffled,
     )
 
 
@@ -796,8 +807,9 @@ def text(self: Explanation) -> str:  # several lines
     shared = totals.loc["shared"]
     said = [
         f"Of what they share, at least {shared.share:.0%} (95%: {shared.low:.0%} to "
-        f"{shared.high:.0%}; held out {shared.held_out:.0%}) is frequency, spelling, and which "
-        "tokens stand beside which in this corpus.",
+        f"{shared.high:.0%}) is frequency, spelling, and which tokens stand beside which in this "
+        f"corpus; on held-out tokens {shared.held_out:.0%} ({shared.held_low:.0%} to "
+        f"{shared.held_high:.0%}).",
         f"Of the geometry of {a} alone it is {totals.share.iloc[0]:.0%}, of {b} "
         f"{totals.share.iloc[1]:.0%}. Other texts may explain more: this is a lower bound for "
         "this corpus.",
@@ -830,11 +842,7 @@ def text(self: Explanation) -> str:  # several lines
 @patch
 def chart(self: Explanation):  # -> altair chart
     "The share of each space, and of what they share, that all terms explain together"
-    frame = self.totals.assign(
-        what=[*self.names, "what they share"],
-        held_low=self.totals.held_out - 0.002,
-        held_high=self.totals.held_out + 0.002,
-    )
+    frame = self.totals.assign(what=[*self.names, "what they share"])
     title = "How much of the geometry is in this corpus (grey: on held-out tokens)"
     return interval_chart(
         frame, "what", "share", "low", "high", "held_low", "held_high", title, "share explained"
