@@ -39,10 +39,10 @@ def stand_in(data=DATA, convert=_as_it_is, member="stand_in/data.bin", **kwargs)
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
-    "A machine whose pip knows only the folder `index`, with an empty cache"
+    "A machine whose pip knows only the folder `index`, with an empty cache; colors as in a kernel"
     make_wheel(tmp_path / "index/stand_in-1.0-py3-none-any.whl", DATA, tmp_path)
     for name, value in dict(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "index"), PIP_CONFIG_FILE=os.devnull,
-                            EMBGEOM_CACHE=str(tmp_path / "cache")).items():
+                            EMBGEOM_CACHE=str(tmp_path / "cache"), FORCE_COLOR="1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(REAL, "stand-in", stand_in())
     return tmp_path

@@ -675,6 +675,26 @@ def _branches(found):
     return pd.DataFrame(rows)
 
 
+def _heat_map(found, names, step, low):
+    "The kinship of every two of the models `names`, in this order"
+    value = found.value[np.ix_(found.order, found.order)]
+    cells = pd.DataFrame(
+        [(a, b, v) for a, row in zip(names, value) for b, v in zip(names, row)],
+        columns=["model", "other", "kinship"],
+    ).round(4)
+    labels = alt.Axis(labels=len(names) <= 30, ticks=False, labelLimit=120)
+    return (
+        alt.Chart(cells, width=step * len(names), height=step * len(names))
+        .mark_rect()
+        .encode(
+            x=alt.X("other:N", sort=names, title=None, axis=labels),
+            y=alt.Y("model:N", sort=names, axis=None),
+            color=alt.Color("kinship:Q", scale=alt.Scale(scheme="viridis", domain=[low, 1])),
+            tooltip=["model:N", "other:N", alt.Tooltip("kinship:Q", format=".3f")],
+        )
+    )
+
+
 def _tree_chart(found, most=70):
     "The tree of some `Kinships` and their heat map, whose rows are the leaves"
     names, m = [found.names[i] for i in found.order], len(found.names)
@@ -706,23 +726,7 @@ def _tree_chart(found, most=70):
     )
     parts = [tree, words]
     if m <= most:
-        value = found.value[np.ix_(found.order, found.order)]
-        cells = pd.DataFrame(
-            [(a, b, v) for a, row in zip(names, value) for b, v in zip(names, row)],
-            columns=["model", "other", "kinship"],
-        ).round(4)
-        color = alt.Color("kinship:Q", scale=alt.Scale(scheme="viridis", domain=[low, 1]))
-        axis: dict = dict(
-            sort=names, title=None, axis=alt.Axis(labels=m <= 30, ticks=False, labelLimit=120)
-        )
-        heat = alt.Chart(cells, width=step * m, height=step * m).mark_rect()
-        heat = heat.encode(
-            x=alt.X("other:N", **axis),
-            y=alt.Y("model:N", sort=names, axis=None),
-            color=color,
-            tooltip=["model:N", "other:N", alt.Tooltip("kinship:Q", format=".3f")],
-        )
-        parts.append(heat)
+        parts.append(_heat_map(found, names, step, low))
     return alt.hconcat(*parts, spacing=4).properties(title=title)
 
 # %% ../nbs/api/39_atlas.ipynb #1e4e6ee7

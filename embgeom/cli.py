@@ -24,6 +24,16 @@ except ImportError:
     resource = None  # Windows has none
 
 # %% ../nbs/api/60_cli.ipynb #ea523284
+_HELP = {
+    "demo": "compare the three models that come with the package, and move a vector between them",
+    "compare": "compare two or more models",
+    "transfer": "find a steering vector in one model, move it to another, and try it there",
+    "explain": "how much of what two models share is in some texts, or in the novels",
+    "lineage": "does one model come from another? from the rows of a few tokens of each",
+    "atlas": "many models by kilobytes of each: a tree, who is near",
+}
+
+
 def _parser():
     "The commands and their options"
     parser = argparse.ArgumentParser(
@@ -32,71 +42,37 @@ def _parser():
         "steering vectors between models.",
     )
     parser.add_argument("--version", action="version", version=f"embgeom {__version__}")
-    commands = parser.add_subparsers(
-        dest="command",
-        required=True,
-        metavar="demo | compare | transfer | explain | lineage | atlas",
-    )
-    demo = commands.add_parser(
-        "demo",
-        help="compare the three models that come with the package, and move a vector between them",
-    )
-    pair = commands.add_parser("compare", help="compare two or more models")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=" | ".join(_HELP))
+    add = {name: commands.add_parser(name, help=text).add_argument for name, text in _HELP.items()}
+
     wanted = f"a folder, a hub id, or one of {', '.join(NAMES)}"
-    pair.add_argument("models", nargs="+", metavar="MODEL", help=wanted)
-    _role_option(pair)
-    move = commands.add_parser(
-        "transfer", help="find a steering vector in one model, move it to another, and try it there"
-    )
-    _transfer_options(move)
-    why = commands.add_parser(
-        "explain", help="how much of what two models share is in some texts, or in the novels"
-    )
-    _explain_options(why, wanted)
-    origin = commands.add_parser(
-        "lineage", help="does one model come from another? from the rows of a few tokens of each"
-    )
+    add["compare"]("models", nargs="+", metavar="MODEL", help=wanted)
+    _transfer_options(add["transfer"])
+    _explain_options(add["explain"], wanted)
     for model in ("a", "b"):
-        origin.add_argument(model, metavar=model.upper(), help=wanted)
-    many = commands.add_parser(
-        "atlas", help="many models by kilobytes of each: a tree, who is near"
-    )
-    many.add_argument("folder", help="where the atlas is, or will be; - for the one that ships")
-    many.add_argument("action", choices=["add", "tree", "near"], help="what to do")
-    many.add_argument("models", nargs="*", metavar="MODEL", help=f"for add and near: {wanted}")
-    for command in (origin, many):
-        _role_option(command)
-    demo.add_argument(
-        "--full",
-        action="store_true",
-        help="all tokens, every bundled direction between every two models",
-    )
-    pair.add_argument(
-        "--full",
-        action="store_true",
-        help="the local analyses on all tokens instead of a sample, and a split by kind of token",
-    )
-    for command in (demo, pair, move, why, origin, many):
-        page = f"embgeom-{command.prog.split()[-1]}.html"
-        command.add_argument(
-            "--out", default=page, metavar="FILE", help=f"the page to write (default {page})"
-        )
+        add["lineage"](model, metavar=model.upper(), help=wanted)
+    add["atlas"]("folder", help="where the atlas is, or will be; - for the one that ships")
+    add["atlas"]("action", choices=["add", "tree", "near"], help="what to do")
+    add["atlas"]("models", nargs="*", metavar="MODEL", help=f"for add and near: {wanted}")
+
+    role = "token embeddings (input, the default) or unembeddings (output)"
+    for name in ("compare", "explain", "lineage", "atlas"):
+        add[name]("--role", choices=["input", "output"], default="input", help=role)
+    full = {
+        "demo": "all tokens, every bundled direction between every two models",
+        "compare": "the local analyses on all tokens instead of a sample, and a split by kind of "
+        "token",
+    }
+    for name, text in full.items():
+        add[name]("--full", action="store_true", help=text)
+    for name in _HELP:
+        page = f"embgeom-{name}.html"
+        add[name]("--out", default=page, metavar="FILE", help=f"the page to write (default {page})")
     return parser
 
 # %% ../nbs/api/60_cli.ipynb #fae6940b
-def _role_option(command):
-    "Which of a model's two matrices"
-    command.add_argument(
-        "--role",
-        choices=["input", "output"],
-        default="input",
-        help="token embeddings (input, the default) or unembeddings (output)",
-    )
-
-
-def _transfer_options(move):
+def _transfer_options(add):
     "What `embgeom transfer` can be told"
-    add = move.add_argument
     add("source", help="the model the vector is found in: a folder, a hub id, or a bundled model")
     add("target", help="the model it is moved to")
     add(
@@ -127,22 +103,11 @@ def _transfer_options(move):
     add("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
 
 # %% ../nbs/api/60_cli.ipynb #98cb9af1
-def _role_option(command):
-    "Which matrix of the models is meant"
-    command.add_argument(
-        "--role",
-        choices=["input", "output"],
-        default="input",
-        help="token embeddings (input, the default) or unembeddings (output)",
-    )
-
-
-def _explain_options(why, wanted):
+def _explain_options(add, wanted):
     "What `embgeom explain` can be told"
-    why.add_argument("source", help=f"the first model: {wanted}")
-    why.add_argument("target", help="the second model")
-    _role_option(why)
-    why.add_argument(
+    add("source", help=f"the first model: {wanted}")
+    add("target", help="the second model")
+    add(
         "--texts",
         metavar="FOLDER",
         help="a folder with .txt files, in it or in folders below, cut by the tokenizer of the "

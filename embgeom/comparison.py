@@ -233,7 +233,7 @@ def _groups_frame(pairs):
 
 # %% ../nbs/api/50_comparison.ipynb #151af3ee
 def _ranked_rows(spaces, least=20):
-    "Rows of the tokens that are ranked by name: whole words that do not look untrained"
+    "Rows of the tokens that are ranked by name: words and their beginnings that look trained"
     tokens = spaces[0].tokens
     untrained = {t for s in spaces for t in ((s.report or {}).get("suspects") or {}).values()}
     trained = [i for i, t in enumerate(tokens) if t not in untrained]
@@ -407,15 +407,15 @@ def text(self: Comparison) -> str:  # several lines
         f"How alike are the token embeddings of {len(self.names)} models?",
         *_models_text(self),
         "",
-        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the "
-        f"{sim.n_tokens:,} tokens that all have",
-        "(1: the same geometry, 0: nothing in common; ± one standard error)",
+        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of",
+        f"the {sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing in common;",
+        "± one standard error)",
         *_similarity_text(self),
         *(f"  {line}" for line in textwrap.wrap(mixed_roles(self.spaces), 98)),
         "",
-        "Tokens whose relations to all others are most alike, and least (of "
-        f"{len(_ranked_rows(self.spaces)):,} whole words; pieces of words, bytes, symbols and "
-        "tokens that look untrained are set aside):",
+        "Tokens whose relations to all others are most alike, and least, among the "
+        f"{len(_ranked_rows(self.spaces)):,} that",
+        "are words or begin one (others, and tokens that look untrained, are set aside):",
         *_ends_text(self),
     ]
     lines += _groups_text(self) if self.groups is not None else []

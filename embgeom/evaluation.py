@@ -721,7 +721,6 @@ def steering_curve(
     model = LanguageModel.of(model)
     vectors = _check_vectors(model, vector, controls, others, layers)
     questions, report, sequences = check_items(model, items, texts)
-
     ways = [_addition(v, m) for v in vectors.values() for m in multipliers if m]
     odds, probability, how = _item_values(model, questions, ways, batch_size, progress)
     loss, kl = text_costs(model.model, model.layers, sequences, ways, batch_size, progress)

@@ -246,6 +246,16 @@ def _as_pair(A, B, names):
     return SpacePair(A, B)
 
 # %% ../nbs/api/38_lineage.ipynb #bc513d28
+def _tail(M, draws, random_state):
+    "T of the products M, its spread over all numberings, draws of it, log p, whether p is a bound"
+    T, spread = np.trace(M), np.sqrt((M**2).sum() / (len(M) - 1))
+    drawn = _draw(M, draws, np.random.default_rng(random_state))
+    # rounding must not make a draw that is T itself smaller than T
+    reached = int((drawn >= T - 1e-9 * abs(T)).sum())
+    log_p, bound = np.log((1 + reached) / (draws + 1)), np.inf if reached else _log_tail_bound(M)
+    return T, spread, drawn, min(log_p, bound), bool(bound < log_p)
+
+
 def column_test(
     A: np.ndarray,  # rows of one model (n, d)
     B: np.ndarray,  # rows of the other for the same tokens, in the same order (n, d)
@@ -263,28 +273,15 @@ def column_test(
     """
     A, B = _checked(A, B, standardize, named=True)
     parts = _column_products(A, B, standardize)
-    whole = parts.sum(0)
-    d, n = len(whole), len(A) if standardize == "rows" else 1
-    M = _about_means(whole)
-    T, spread = np.trace(M), np.sqrt((M**2).sum() / (d - 1))
-    rng = np.random.default_rng(random_state)
-    drawn = _draw(M, draws, rng)
-
-    # p by counting (rounding must not make a draw that is T itself smaller than T), or the bound
-    reached = int((drawn >= T - 1e-9 * abs(T)).sum())
-    log_p, proven = np.log((1 + reached) / (draws + 1)), False
-    if not reached and (bound := _log_tail_bound(M)) < log_p:
-        log_p, proven = bound, True
+    whole, d = parts.sum(0), A.shape[1]
+    T, spread, drawn, log_p, proven = _tail(_about_means(whole), draws, random_state)
 
     # the geometry, the order of the columns, and the words
-    near = (None, None, None)
-    if kinship and standardize != "rows":
-        near = _kinship(_as_pair(A, B, names))
-    order = tuple(column_order(m) for m in (A, B)) if standardize != "rows" else (1.0, 1.0)
-    known = standardize != "rows" and len(A) >= _TOLD_APART
-    turned = _turned(parts) if known else float("nan")
-    equal = np.array_equal(A, B)
-    per = d if standardize != "rows" else n
+    by_columns = standardize != "rows"
+    near = _kinship(_as_pair(A, B, names)) if kinship and by_columns else (None, None, None)
+    order = tuple(column_order(m) for m in (A, B)) if by_columns else (1.0, 1.0)
+    turned = _turned(parts) if by_columns and len(A) >= _TOLD_APART else float("nan")
+    equal, per = np.array_equal(A, B), d if by_columns else len(A)
     return Descent(
         names=tuple(names),
         verdict=_verdict(equal, order, np.exp(log_p), turned, (near[0], near[2]), alpha),

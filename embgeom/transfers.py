@@ -214,6 +214,45 @@ _STEPS = {
 }  # and their shares of the time, about
 
 
+def _transferred(a, b, behavior, method, layer, vector, items, n_controls, random_state, how, show):
+    "The steps of `transfer`, once everything was checked"
+    pair = match_tokens(a.space("output"), b.space("output"))
+    contrasts, position = behavior.contrasts, behavior.position
+    texts, batch_size = how["texts"], how["batch_size"]
+    with _Steps(_STEPS, show) as begin:
+        begin("find the vector")
+        if vector is None:
+            vector = extract_steering_vector(a, contrasts, None, position, **how)
+        begin("choose the layer")
+        if layer is None:
+            layer = choose_layer(a, vector, items[::2], texts, batch_size)
+        vector = vector.subset([layer])
+
+        begin("fit the map")
+        mapping = Emb2Emb(method or Emb2Emb().method).fit(pair)
+        begin("say what is known")
+        diagnosis = diagnose(mapping, pair, vector=vector, random_state=random_state)
+
+        begin("move the vector")
+        moved = mapping.move(vector, b, texts=texts)
+        native = extract_steering_vector(b, contrasts, moved.layers, position, **how)
+        factors = {i: np.linalg.norm(moved[i]) / np.linalg.norm(native[i]) for i in moved}
+        others = {"native": native.scaled(factors)}
+        shuffled = mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state)
+        controls = {"shuffled": shuffled, "random": random_vectors(moved, n_controls, random_state)}
+
+        begin("try how strong")
+        multipliers = multiplier_range(b, moved, n=5, texts=texts, batch_size=batch_size)
+        begin("steer")
+        curve = steering_curve(
+            b, moved, items, multipliers, controls, others, random_state=random_state, **how
+        )
+        begin("write")
+        samples = _continued(b, moved, items, (multipliers[0], 0, multipliers[-1]))
+    found: Any = vector, moved, diagnosis, curve, samples
+    return Transfer(*pair.names, behavior, mapping.method_, *found)
+
+
 def transfer(
     source,  # a LanguageModel, or what one is made of: a name, a folder, a loaded model
     target,  # likewise
@@ -241,44 +280,9 @@ def transfer(
         a.modules(layer)  # an error where there is no such layer
     for model in (a, b):
         check_items(model, items, texts)
-    pair = match_tokens(a.space("output"), b.space("output"))
     how: dict = dict(texts=texts, batch_size=batch_size, progress=False)
-
-    with _Steps(_STEPS, progress) as begin:
-        begin("find the vector")
-        if vector is None:
-            vector = extract_steering_vector(a, behavior.contrasts, None, behavior.position, **how)
-        begin("choose the layer")
-        if layer is None:
-            layer = choose_layer(a, vector, items[::2], texts, batch_size)
-        vector = vector.subset([layer])
-
-        begin("fit the map")
-        mapping = Emb2Emb(method or Emb2Emb().method).fit(pair)
-        begin("say what is known")
-        diagnosis = diagnose(mapping, pair, vector=vector, random_state=random_state)
-
-        begin("move the vector")
-        moved = mapping.move(vector, b, texts=texts)
-        contrasts, position = behavior.contrasts, behavior.position
-        native = extract_steering_vector(b, contrasts, moved.layers, position, **how)
-        factors = {i: np.linalg.norm(moved[i]) / np.linalg.norm(native[i]) for i in moved}
-        native = native.scaled(factors)
-        shuffled = mapping.controls(vector, moved, pair, n=n_controls, random_state=random_state)
-        controls = {"shuffled": shuffled, "random": random_vectors(moved, n_controls, random_state)}
-
-        begin("try how strong")
-        multipliers = multiplier_range(b, moved, n=5, texts=texts, batch_size=batch_size)
-        begin("steer")
-        others = {"native": native}
-        curve = steering_curve(
-            b, moved, items, multipliers, controls, others, random_state=random_state, **how
-        )
-        begin("write")
-        samples = _continued(b, moved, items, (multipliers[0], 0, multipliers[-1]))
-    method = mapping.method_
-    found: Any = vector, moved, diagnosis, curve, samples
-    return Transfer(*pair.names, behavior, method, *found)
+    given = behavior, method, layer, vector, items, n_controls, random_state
+    return _transferred(a, b, *given, how, progress)
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
 def _moves_section(found):

@@ -4,7 +4,8 @@ The cells of a notebook run in order in one fresh kernel; after one that fails, 
 are skipped. What a cell shows must be what is stored in the file (`--no-outputs` leaves that out).
 Cells with `#| eval: false` and slow cells are no tests, and benchmarks are left out altogether.
 A cell says that it cannot run here by `raise unittest.SkipTest("what is missing")`; with `--no-skips`
-that is a failure, but for what a clone of the repository cannot have.
+that is a failure, but for what a clone of the repository cannot have. A real model that cannot be
+fetched without a network (`Unreachable`) counts as such.
 """
 import re
 import sys

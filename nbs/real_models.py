@@ -195,7 +195,8 @@ def _url(wheel):
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed",
                "--no-deps", "--only-binary=:all:", *_PLATFORM, "--target", tempfile.gettempdir(), "--retries", "1",
                "--disable-pip-version-check", "--report", "-", wheel]
-    done = subprocess.run(command, capture_output=True, text=True)
+    plain = {k: v for k, v in os.environ.items() if "COLOR" not in k} # a kernel's pip would color its report
+    done = subprocess.run(command, capture_output=True, text=True, env=plain)
     try: return json.loads(done.stdout)["install"][0]["download_info"]["url"]
     except (ValueError, LookupError):
         said = [l for l in done.stderr.splitlines() if l.startswith("ERROR") or "No module named pip" in l]

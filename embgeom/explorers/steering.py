@@ -412,16 +412,6 @@ class SteeringExplorer(Explorer):
         "What can be chosen in a page: behavior, method, multiplier"
         return list(product(self.behaviors, METHODS, self.multipliers))
 
-    def _found(self):
-        "The vector of the behavior in the source at all layers, and the target's own"
-        b = self.behavior
-        if b.name not in self._made:
-            how: dict = dict(position=b.position, texts=self.texts, progress=False)
-            self._made[b.name] = [
-                extract_steering_vector(m, b.contrasts, **how) for m in self.models
-            ]
-        return self._made[b.name]
-
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
         one, target = self.vector.subset([self.layer]), self.models[1]
@@ -448,21 +438,33 @@ class SteeringExplorer(Explorer):
             self._made[key[:2]] = np.stack([s[self.layer][0] for s in states])
         self.states, self.written = self._made[key[:2]], self._written(key)
 
-    def _written(self, key):
-        "How the target goes on after two prompts, steered: (prompt, text) of each"
-        key = *key, self.multiplier
-        if key not in self._made:
-            prompts = [getattr(i, "prompt", None) or i.question for i in self.behavior.items[:2]]
-            vector = self.moved if self.multiplier else None
-            texts = self.models[1].generate(prompts, vector, self.multiplier, max_new_tokens=14)
-            self._made[key] = [(p, t.replace("\n", " ")) for p, t in zip(prompts, texts)]
-        return self._made[key]
-
 # %% ../../nbs/api/51_explorers_steering.ipynb #adbc45a2
 def texts_column(texts):
     "A column of the table that holds texts"
     kinds = sorted(set(texts))
     return packed([kinds.index(t) for t in texts], type="u2", choices=kinds)
+
+
+@patch
+def _found(self: SteeringExplorer):
+    "The vector of the behavior in the source at all layers, and the target's own"
+    b = self.behavior
+    if b.name not in self._made:
+        how: dict = dict(position=b.position, texts=self.texts, progress=False)
+        self._made[b.name] = [extract_steering_vector(m, b.contrasts, **how) for m in self.models]
+    return self._made[b.name]
+
+
+@patch
+def _written(self: SteeringExplorer, key):
+    "How the target goes on after two prompts, steered: (prompt, text) of each"
+    key = *key, self.multiplier
+    if key not in self._made:
+        prompts = [getattr(i, "prompt", None) or i.question for i in self.behavior.items[:2]]
+        vector = self.moved if self.multiplier else None
+        texts = self.models[1].generate(prompts, vector, self.multiplier, max_new_tokens=14)
+        self._made[key] = [(p, t.replace("\n", " ")) for p, t in zip(prompts, texts)]
+    return self._made[key]
 
 
 @patch
