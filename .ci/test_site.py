@@ -296,7 +296,9 @@ def test_a_picture_is_in_the_first_screen(chromium, tmp_path, path):
         assert min(tops) < 900
 
 
-CORE = ("global_similarity", "locally_linear_embeddings", "intrinsic_dimension", "moving_a_steering_vector")
+CORE = (
+    "global_similarity", "locally_linear_embeddings", "intrinsic_dimension", "moving_a_steering_vector",
+    "where_it_comes_from", "what_shapes_it", "where_does_it_come_from")
 
 
 @pytest.mark.parametrize("name", CORE)

@@ -24,14 +24,13 @@ from embgeom.evaluation import (
     check_items,
     layer_sweep,
     multiplier_range,
-    random_vectors,
     steering_curve,
 )
 from ._pages import Section
 from .plots import escaped, interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .results import Result
-from .steering import SteeringVector, extract_steering_vector
+from .steering import SteeringVector, extract_steering_vector, random_vectors
 from .vocab import match_tokens
 
 # %% ../nbs/api/52_transfers.ipynb #35005ef9
