@@ -269,13 +269,13 @@ def _models_text(found):
 # %% ../nbs/api/50_comparison.ipynb #9976e89e
 def _similarity_text(found):
     "The correlations as a table, a line for each two models"
-    rows = [("", "raw", "centered", "chance (raw, centered)")]
+    rows = [("", "raw", "centered", "chance: 0 ±")]
     rows += [
         (
             f"{r.source} & {r.target}",
             _with_stderr(r.pearson, r.stderr),
             _with_stderr(r.pearson_centered, r.stderr_centered),
-            f"0 ± {r.null_std:.4f}, 0 ± {r.null_std_centered:.4f}",
+            f"{r.null_std:.4f}, {r.null_std_centered:.4f}",
         )
         for r in found.similarity.results
     ]
@@ -323,11 +323,10 @@ def _lle_text(local):
     "LLE similarity of each two models with its range, and by kind of token"
     first = local.lle[0]
     lines = [
-        f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest "
-        "neighbors (1: the same, in the same",
-        f"mixture), on unit rows with ridge {first.ridge:g}; in brackets from where to where it "
-        "goes with other ridges",
-        "(1e-6 to .1) and on rows as they are",
+        f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest",
+        f"neighbors (1: the same, in the same mixture), on unit rows with ridge {first.ridge:g};",
+        "in brackets from where to where it goes with other ridges (1e-6 to .1) and on",
+        "rows as they are",
     ]
     for r, s in zip(local.lle, local.sensitivity):
         lines.append(
@@ -345,8 +344,8 @@ def _dimension_text(local):
     "Intrinsic dimension of each model, their correlations, and coherence"
     d = local.dimension[0]
     lines = [
-        f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a "
-        "token's k nearest neighbors"
+        f"Intrinsic dimension: components that hold {d.variance:.0%} of the variance of a",
+        "token's k nearest neighbors",
     ]
     lines += [
         f"  {r.name}: {r.mean:.1f} on average, from {r.values.min()} to {r.values.max()} (k = "
@@ -364,8 +363,8 @@ def _dimension_text(local):
 def _coherence_text(local):
     "Coherence of each model, and whether it goes with the dimension"
     lines = [
-        "Semantic coherence: mean distance in WordNet from a token to its 10 nearest neighbors "
-        "(low: they belong together)"
+        "Semantic coherence: mean distance in WordNet from a token to its 10 nearest",
+        "neighbors (low: they belong together)",
     ]
     for d, c, link in zip(local.dimension, local.coherence, local.link):
         if c is None:
@@ -411,16 +410,17 @@ def text(self: Comparison) -> str:  # several lines
         f"the {sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing in common;",
         "± one standard error)",
         *_similarity_text(self),
-        *(f"  {line}" for line in textwrap.wrap(mixed_roles(self.spaces), 98)),
+        *(f"  {line}" for line in textwrap.wrap(mixed_roles(self.spaces), 76)),
         "",
-        "Tokens whose relations to all others are most alike, and least, among the "
-        f"{len(_ranked_rows(self.spaces)):,} that",
-        "are words or begin one (others, and tokens that look untrained, are set aside):",
+        "Tokens whose relations to all others are most alike, and least, among the",
+        f"{len(_ranked_rows(self.spaces)):,} that are words or begin one (others, and tokens that",
+        "look untrained, are set aside):",
         *_ends_text(self),
     ]
     lines += _groups_text(self) if self.groups is not None else []
     lines += _local_text(self.local, sim.n_tokens) if self.local is not None else []
-    return "\n".join(lines)
+    fill = lambda line: textwrap.fill(line, 78, subsequent_indent="    ")
+    return "\n".join(fill(line) if len(line) > 78 else line for line in lines)
 
 # %% ../nbs/api/50_comparison.ipynb #8af8c745
 def _matrix_frame(sim):

@@ -206,9 +206,8 @@ def _ppmi(table):
 
 def _reduced(rows, dim):
     "`rows` on their first `dim` singular directions, and the share of variance that is lost"
-    U, s, _ = randomized_svd(  # pyright: ignore
-        rows.astype(np.float32), dim, n_iter=4, random_state=0
-    )
+    single = rows.astype(np.float32)
+    U, s, _ = randomized_svd(single, dim, n_iter=4, random_state=0)  # pyright: ignore
     made = (U * s).astype(np.float32)
     spread = lambda x, squares: squares - len(made) * np.square(np.asarray(x.mean(0))).sum()
     whole, kept = (
@@ -821,7 +820,7 @@ def text(self: Explanation) -> str:  # several lines
         f"{len(self.tokens):,} tokens, all pairs; centered global similarity "
         f"{self.similarity:.3f} ± {self.stderr:.3f}.",
         "",
-        *(textwrap.fill(sentence, 80) for sentence in said),
+        *(textwrap.fill(sentence, 78) for sentence in said),
     ]
     table = self.shares[self.shares.of == "shared"]
     lines += [
@@ -842,7 +841,7 @@ def text(self: Explanation) -> str:  # several lines
 @patch
 def chart(self: Explanation):  # -> altair chart
     "The share of each space, and of what they share, that all terms explain together"
-    frame = self.totals.assign(what=[*self.names, "what they share"])
+    frame = self.totals.round(4).assign(what=[*self.names, "what they share"])
     title = "How much of the geometry is in this corpus (grey: on held-out tokens)"
     return interval_chart(
         frame, "what", "share", "low", "high", "held_low", "held_high", title, "share explained"

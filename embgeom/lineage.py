@@ -354,13 +354,13 @@ def text(self: Descent) -> str:  # several lines
         f"{a} and {b}: {self.verdict}",
         f"{self.n_tokens:,} tokens, {len(self.columns):,} columns",
         "",
-        f"Descent, do the coordinates agree?  mean correlation of columns of the same number "
-        f"{self.statistic:.3f}",
+        f"Descent, do the coordinates agree? Mean correlation of like columns {self.statistic:.3f}",
         f"  by chance {self.null_mean:.3f} ± {self.null_std:.4f}: z = {self.z:.1f}, "
         f"{written_p(self.log10_p)} ({how})",
-        f"  a rotation would align held-out tokens better by {self.turned:.2%} (same training: at "
-        f"most {TURNED:.2%})",
-        f"Kinship, is the geometry alike?     centered global similarity {kinship}",
+        f"  a rotation aligns held-out tokens better by {self.turned:.2%} (same training: at most",
+        f"  {TURNED:.2%})",
+        "Kinship, is the geometry alike? Centered global similarity",
+        f"  {kinship}",
         "",
     ]
     said = [HIDES, BREAKS]
@@ -374,7 +374,7 @@ def text(self: Descent) -> str:  # several lines
         said.insert(0, f"Below {_TOLD_APART} tokens the training is not told from the start.")
     if max(self.order) < _ORDERED:
         said.insert(0, "The columns of both matrices have an order, so that they agree by order.")
-    return "\n".join([*lines, *(textwrap.fill(s, 88) for s in said)])
+    return "\n".join([*lines, *(textwrap.fill(s, 78) for s in said)])
 
 
 @patch
@@ -538,15 +538,15 @@ def text(self: ColumnMatching) -> str:  # several lines
         f"{a} and {b}: {self.verdict}",
         f"{self.n_tokens:,} tokens, {self.widths[0]:,} and {self.widths[1]:,} columns",
         "",
-        f"Mean correlation of the columns that correspond best, on held-out tokens: "
-        f"{self.held_out:.3f}",
+        "Mean correlation of the columns that correspond best, on held-out tokens:",
+        f"  {self.held_out:.3f}",
         f"  {count} pairs of models without a common start: {self.reference[0]:.3f} to "
         f"{self.reference[1]:.3f} (p = {self.p:.2g})",
         f"  rotated copies: {self.rotated[0]:.3f} to {self.rotated[1]:.3f}",
         "",
     ]
     said = "The order was searched for, so p is a share of reference pairs, and no exact p-value."
-    return "\n".join([*lines, *(textwrap.fill(s, 88) for s in (said, HIDES))])
+    return "\n".join([*lines, *(textwrap.fill(s, 78) for s in (said, HIDES))])
 
 
 @patch
