@@ -44,13 +44,11 @@ def unit_rows(
 # %% ../nbs/api/01_linalg.ipynb #2c7f08a0
 @dataclass(frozen=True)
 class Moments:
-    "X'X, Y'Y, X'Y, column sums and squared row lengths of two matrices with n rows, in float64"
+    "X'X, Y'Y, X'Y and squared row lengths of two matrices with n rows, in float64"
 
     source: torch.Tensor | None  # X'X (d1, d1); None where it was not asked for
     target: torch.Tensor | None  # Y'Y (d2, d2)
     cross: torch.Tensor | None  # X'Y (d1, d2)
-    source_sum: torch.Tensor  # sum of the rows of X (d1,)
-    target_sum: torch.Tensor  # sum of the rows of Y (d2,)
     source_squares: torch.Tensor  # squared length of each row of X (n,)
     target_squares: torch.Tensor  # squared length of each row of Y (n,)
 
@@ -113,7 +111,7 @@ def second_moments(
     prepare=(_floats, _floats),  # what turns a block of X, and one of Y, into torch tensors
     batch_size=None,  # rows at a time; as many as both have columns, at least 2,048, where None
     products=tuple(_PRODUCTS),  # which of X'X, Y'Y and X'Y; they are nearly all of the work
-) -> Moments:  # these products, with column sums and squared row lengths, in double precision
+) -> Moments:  # these products, with squared row lengths, in double precision
     "X'X, Y'Y and X'Y, one block of rows at a time, on as many threads as torch is set to use"
     if len(X) != len(Y) or not len(X):
         raise ValueError(
@@ -131,7 +129,7 @@ def second_moments(
         "Columns cannot be cut into blocks: use a machine with more memory.",
     )
     made: dict = {}
-    sums, squares = [0, 0], ([], [])
+    squares: tuple = [], []
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for block in row_blocks(len(X), batch_size or max(2048, sum(widths))):
             sides = list(workers.map(lambda f, m: f(m[block]), prepare, (X, Y)))
@@ -141,12 +139,11 @@ def second_moments(
                 made = {name: zeros(shape(name)) for name in products}
             _add_products(made, sides, workers.map)
             for i, rows in enumerate(sides):
-                sums[i] += rows.sum(0).double()
                 squares[i].append(rows.double().square().sum(1))
     for name in made.keys() - {"cross"}:
         _mirror(made[name])
     products = (made.get(name) for name in _PRODUCTS)
-    return Moments(*products, *sums, *map(torch.cat, squares))  # pyright: ignore
+    return Moments(*products, *map(torch.cat, squares))  # pyright: ignore
 
 # %% ../nbs/api/01_linalg.ipynb #d3785777
 def pearson(

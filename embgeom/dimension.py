@@ -85,11 +85,6 @@ def _counts(matrix, found, variance, device=None):
             counts.append(components_for(c if s else _exact_curve(matrix[rows]), variance))
     return counts
 
-
-def _count(points, variance, device=None):
-    "The same for one neighborhood `points` (k, d)"
-    return _counts(points, np.arange(len(points))[None], variance, device)[0]
-
 # %% ../nbs/api/32_dimension.ipynb #11c05249
 def _block_counts(search, rows, k, variance, device):
     "Counts for the `rows` of what `search` looks in"
