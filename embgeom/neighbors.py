@@ -72,7 +72,8 @@ class NeighborSearch:
     def rows(self, i):
         "The rows `i` as they are compared, in double precision: of length one for cosines"
         if self.kept is not None:
-            return torch.from_numpy(self.kept)[i]
+            kept = torch.from_numpy(self.kept)  # index_select is twice as fast as kept[i]
+            return kept[i] if isinstance(i, slice) else kept.index_select(0, i)
         return (
             unit_rows(self.matrix[i])
             if self.metric == "cosine"
