@@ -3,6 +3,7 @@
 Everything that writes does so in a temporary copy of the working tree.
 """
 import ast
+import importlib.util
 import re
 import sys
 import zipfile
@@ -88,6 +89,25 @@ def imports(path):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.split(".")[0]
+
+
+def test_names_that_notebooks_import_are_there():
+    "Slow cells and benchmarks too, which no run of the tests executes"
+    missing = []
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if not notebooks.is_code(cell):
+                continue
+            code = "\n".join("" if line.startswith(("!", "%", "#|")) else line for line in cell.source.splitlines())
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "embgeom":
+                    found = importlib.import_module(node.module)
+                    there = lambda n: hasattr(found, n) or importlib.util.find_spec(f"{node.module}.{n}")
+                    try:
+                        missing += [f"{name(path)}: {a.name}" for a in node.names if not there(a.name)]
+                    except ModuleNotFoundError as error:  # the parent is a module, no package
+                        missing.append(f"{name(path)}: {error.name}")
+    assert not missing, missing
 
 
 # --- docs -------------------------------------------------------------------------------------------
