@@ -28,7 +28,8 @@ def _eigenvalues(z):
     "Rising eigenvalues of the smaller of z'z, zz' per z (m, k, d); NaN for sums past 1e-20, 1e20"
     z = z if z.shape[1] >= z.shape[2] else z.mT
     if z.device.type == "cpu":  # NumPy sees that the product is symmetric: two thirds of the time
-        gram = torch.stack([torch.from_numpy(x.T @ x) for x in z.numpy()])
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = torch.stack([torch.from_numpy(x.T @ x) for x in z.numpy()])
     else:
         gram = z.mT @ z
     spread = gram.diagonal(dim1=1, dim2=2).sum(1)
