@@ -202,6 +202,26 @@ WIDE = """() => [...document.querySelectorAll('.vega-embed .marks, main pre, mai
   .map(e => e.tagName + ' ' + Math.round(e.getBoundingClientRect().width) + ' ' + (e.closest('.cell-output') || e).textContent.trim().slice(0, 60))"""
 
 
+# Words with too little contrast; not those on the marks of a chart, nor what is scikit-learn's own
+CONTRAST = """() => {
+  const rgba = s => { const v = (s.match(/[\\d.]+/g) || []).map(Number); return v.length > 3 ? v : [...v, 1] }
+  const over = (top, under) => top.slice(0, 3).map((v, i) => v * top[3] + under[i] * (1 - top[3]))
+  const light = c => { const [r, g, b] = c.map(v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4)
+                       return .2126 * r + .7152 * g + .0722 * b }
+  const behind = e => { const layers = []
+    for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor)
+      if (c.length === 4 && c[3]) { layers.unshift(c); if (c[3] === 1) break } }
+    return layers.reduce((under, top) => over(top, under), [255, 255, 255]) }
+  const words = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, style = getComputedStyle(e)
+    if (!walk.currentNode.textContent.trim() || !e.getClientRects().length || style.visibility === 'hidden') continue
+    if (e.closest('script, style, option, :disabled, .vega-actions, .role-mark, .sk-estimator-doc-link')) continue
+    const ink = rgba(e instanceof SVGElement ? style.fill : style.color), back = behind(e)
+    const [a, b] = [light(over(ink, back)), light(back)].sort((x, y) => y - x)
+    if ((a + .05) / (b + .05) < 4.5) words.push(((a + .05) / (b + .05)).toFixed(1) + ' ' + walk.currentNode.textContent.trim().slice(0, 40))
+  }
+  return words }"""
 TALLEST = 12_000  # pixels of a tutorial at 1,280
 TUTORIALS = [p for p in READ if p.parent.name == "tutorials"]
 
@@ -213,12 +233,19 @@ def test_pages_fit_the_screen(chromium, tmp_path, path):
         pages.wait_for_widgets(page, errors, 30)
         pages.wait_for_charts(page, errors, 30)
         assert page.evaluate(WIDE) == [] and errors == []
+        assert page.evaluate(CONTRAST) == []
         if path in TUTORIALS:
             assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         imports = page.locator("div.sourceCode:visible").filter(has_text=re.compile(r"^\s*(from \w+ )?import "))
         assert all("\n\n" in text or "=" in text for text in imports.all_inner_texts())
+
+
+def test_pale_words_are_seen(chromium, tmp_path):
+    (tmp_path/"pale.html").write_text("<p style='color: #888'>grey <span style='background: #333'>on dark</span></p><p>black</p>")
+    with pages.opened(tmp_path/"pale.html", chromium) as (page, _, _):
+        assert page.evaluate(CONTRAST) == ["3.5 grey", "3.6 on dark"]
 
 
 def test_what_does_not_fit_is_seen(chromium, tmp_path):
