@@ -406,15 +406,21 @@ def text(self: Comparison) -> str:  # several lines
         f"How alike are the token embeddings of {len(self.names)} models?",
         *_models_text(self),
         "",
-        f"Global similarity: correlation of the cosines of all {pairs:,} pairs of",
-        f"the {sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing in common;",
-        "± one standard error)",
+        *textwrap.wrap(
+            f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the "
+            f"{sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing in common; "
+            "± one standard error)",
+            78,
+        ),
         *_similarity_text(self),
         *(f"  {line}" for line in textwrap.wrap(mixed_roles(self.spaces), 76)),
         "",
-        "Tokens whose relations to all others are most alike, and least, among the",
-        f"{len(_ranked_rows(self.spaces)):,} that are words or begin one (others, and tokens that",
-        "look untrained, are set aside):",
+        *textwrap.wrap(
+            "Tokens whose relations to all others are most alike, and least, among the "
+            f"{len(_ranked_rows(self.spaces)):,} that are words or begin one (others, and tokens "
+            "that look untrained, are set aside):",
+            78,
+        ),
         *_ends_text(self),
     ]
     lines += _groups_text(self) if self.groups is not None else []
