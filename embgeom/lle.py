@@ -232,10 +232,10 @@ class LLESimilarity(Result):
 
     def chart(self):  # -> altair chart
         "The distribution of the tokens' cosines, with those at both ends by name"
-        title = (
-            f"{self.source} and {self.target}: how alike each token is mixed from its neighbors "
-            f"(mean {self.mean:.2f} at ridge {self.ridge:g}, chance {self.null_mean:.3f})"
-        )
+        title = [
+            f"{self.source} and {self.target}: how alike each token is mixed from its neighbors",
+            f"mean {self.mean:.2f} at ridge {self.ridge:g}, chance {self.null_mean:.3f}",
+        ]
         labels = [token_label(t) for t in self.tokens]
         return distribution_chart(self.values, labels, "cosine of the two rows of weights", title)
 
