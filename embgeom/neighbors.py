@@ -31,8 +31,18 @@ def full_precision():
 # %% ../nbs/api/06_neighbors.ipynb #266d2297
 def _largest(scores, width):
     "The `width` largest of each row of `scores`, falling, and where they are"
-    n = scores.shape[1]
-    if scores.device.type != "cpu" or 64 * width < n:
+    m, n = scores.shape
+    if 64 * width < n:  # they lie in the groups of 32 columns whose maxima are largest
+        whole = n - n % 32
+        maxima = scores[:, :whole].unflatten(1, (-1, 32)).amax(2)
+        groups = maxima.topk(width, dim=1).indices
+        columns = torch.arange(n, device=scores.device)
+        found = torch.cat(
+            [columns[:whole].view(-1, 32)[groups].flatten(1), columns[whole:].expand(m, -1)], 1
+        )
+        values, order = scores.gather(1, found).topk(width, dim=1)
+        return values.cpu(), found.gather(1, order).cpu()
+    if scores.device.type != "cpu":
         return [t.cpu() for t in scores.topk(width, dim=1)]
     # where many are wanted, NumPy's partition is several times as fast here
     found = torch.from_numpy(np.argpartition(scores.numpy(), n - width, axis=1)[:, n - width :])
@@ -102,15 +112,11 @@ class NeighborSearch:
 # %% ../nbs/api/06_neighbors.ipynb #c36e8c2a
 def _find_batch(search, rows, k, exact_order):
     "What `find` gives, for few enough rows that their scores with all others can be held"
-    table, half, n = (
-        torch.as_tensor(search.table),
-        torch.from_numpy(search.half)[rows],
-        len(search.matrix),
-    )
-    here = rows.to(table.device)
-    queries = table[here]
+    table, half, n = search.table, torch.from_numpy(search.half)[rows], len(search.matrix)
+    queries = table[rows.numpy()]
     queries[:, -1] = 1
-    scores = queries @ table.T
+    scores = torch.as_tensor(queries @ table.T)  # NumPy's product on the CPU: faster than torch's
+    here = rows.to(scores.device)
     scores[torch.arange(len(rows), device=here.device), here] = -torch.inf
     # a few more than k; those within the margin of the k-th may truly be before or behind it
     width = min(k + 4 + k // 24, n - 1)
@@ -147,7 +153,7 @@ def find(
     exact_order: bool = True,  # if False, the order before the last few is single precision's
 ) -> tuple:  # distances (m, k) in rising order, and row numbers (m, k)
     "The `k` nearest rows of each of `rows`, on one thread and batch by batch"
-    size = max(16, min(1024, 2**22 // len(self.matrix)))  # 16 MB of scores
+    size = max(16, min(1024, 2**24 // len(self.matrix)))  # 64 MB of scores
     rows = torch.as_tensor(rows)
     half, found = np.empty((len(rows), k)), np.empty((len(rows), k), np.intp)
     for b in row_blocks(len(rows), size):
@@ -197,10 +203,11 @@ def nearest_neighbors(
         "Ask for a part of the rows at a time (`queries`), or for fewer neighbors.",
     )
     search, parts = NeighborSearch(matrix, metric, device), shares(len(rows), 64)
-    if len(parts) == 1:
-        parts = row_blocks(len(rows), batch_size or max(16, min(1024, 2**22 // len(matrix))))
     find = partial(NeighborSearch.find, k=k, exact_order=exact_order)
     threads = torch.get_num_threads() if device is None else 1
+    if len(parts) == 1:  # so many pieces that each thread has as much to do as the others
+        rounds = -(-len(rows) // (threads * max(16, min(1024, 2**24 // len(matrix)))))
+        parts = row_blocks(len(rows), batch_size or -(-len(rows) // (threads * rounds)) or 1)
     with full_precision():
         found = each_block(
             find,
