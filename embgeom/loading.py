@@ -461,6 +461,34 @@ def _find_tensor(model, role, names, stored, name):
         "tensor='...'."
     )
 
+
+def _by_class(config, role, stored, name):
+    "Class, stored names, whether tied, and shape of the matrix, as the model's class has them"
+    model = _architecture(config, role, name)
+    weight = _weight(model, role, name)
+    keys = _find_tensor(model, role, _names(model, role, weight), stored, name)
+    return type(model).__name__, keys, _is_tied(model), tuple(weight.shape)
+
+# %% ../nbs/api/20_loading.ipynb #cf060f02
+_FIRST = (".embed_tokens.weight", ".wte.weight", ".word_embeddings.weight", ".embed_in.weight")
+_LAST = (".lm_head.weight", ".embed_out.weight")
+
+
+def _by_usual_names(config, role, stored):
+    "What `_by_class` says, of a decoder whose tensors have the usual names; of others None"
+    from transformers.models.auto import modeling_auto as auto
+
+    kind = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    tied = getattr(config, "tie_word_embeddings", False)
+    first, last = ([k for k in stored if f".{k}".endswith(names)] for names in (_FIRST, _LAST))
+    if (
+        config.architectures == [kind]
+        and config.model_type not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        and (len(first), len(last)) == (1, 0 if tied else 1)
+    ):
+        shape = (getattr(config, "vocab_size", None), getattr(config, "hidden_size", None))
+        return kind, first if role == "input" or tied else last, tied, shape
+
 # %% ../nbs/api/20_loading.ipynb #a45ff8ef
 _QUANTIZED = "Load the model and pass the loaded model, or take a checkpoint that is not quantized."
 
@@ -538,19 +566,22 @@ def _from_checkpoint(checkpoint, role, read, tensor=None):
         return _from_gguf(checkpoint, role, read, tensor)
     if tensor or checkpoint.only and not checkpoint.file("config.json"):
         return _named_tensor(checkpoint, role, read, tensor)
-    model = _architecture(_config(checkpoint), role, checkpoint.name)
-    weight, stored = _weight(model, role, checkpoint.name), _stored(checkpoint)
-    names = _names(model, role, weight)
-    key, *others = keys = _find_tensor(model, role, names, stored, checkpoint.name)
-    matrix, tied = _held(checkpoint, stored[key], key, role), _is_tied(model)
-    if tuple(matrix.shape) != tuple(weight.shape):
+    config, stored = _config(checkpoint), _stored(checkpoint)
+    known = _by_usual_names(config, role, stored)
+    kind, keys, tied, shape = known or _by_class(config, role, stored, checkpoint.name)
+    matrix = _held(checkpoint, stored[keys[0]], keys[0], role)
+    if known and tuple(matrix.shape) != shape:
+        kind, keys, tied, shape = _by_class(config, role, stored, checkpoint.name)
+        matrix = _held(checkpoint, stored[keys[0]], keys[0], role)
+    key, *others = keys
+    if tuple(matrix.shape) != shape:
         raise ValueError(
             f"The config of {checkpoint.name} makes {shown(key)} "
-            f"{tuple(weight.shape)}, and the file holds {tuple(matrix.shape)}. They "
+            f"{shape}, and the file holds {tuple(matrix.shape)}. They "
             "do not belong together: check vocab_size and hidden_size."
         )
     about = dict(
-        architecture=type(model).__name__,
+        architecture=kind,
         tensor=key,
         file=stored[key],
         stored_dtype=matrix.dtype,
