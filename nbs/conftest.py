@@ -7,6 +7,7 @@ A cell says that it cannot run here by `raise unittest.SkipTest("what is missing
 that is a failure, but for what a clone of the repository cannot have. A real model that cannot be
 fetched without a network (`Unreachable`) counts as such.
 """
+import os
 import re
 import sys
 import unittest
@@ -27,6 +28,12 @@ ALLOWED = "there is no CUDA GPU here|not in the repository"
 def pytest_addoption(parser):
     parser.addoption("--no-outputs", action="store_true", help="do not compare what cells show with what is stored")
     parser.addoption("--no-skips", action="store_true", help=f"fail if anything is skipped, but for: {ALLOWED}")
+
+
+def pytest_configure():
+    "Workers share the cores: two on two cores compute on one thread each, so that none waits for the other's"
+    if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // int(workers))))
 
 
 def pytest_sessionfinish(session):
