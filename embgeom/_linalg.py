@@ -241,12 +241,12 @@ def row_sums(
             total[x.lower()] += side[x].sum(0)
         total["squares"] += side["B"].flatten() @ side["B"].flatten()
         for (x, y), product in made.items():
-            if x != y:
-                product.addmm_(side[x].T, side[y])
-            else:  # the upper half alone
-                for i in row_blocks(widths[x], 256):
-                    product[i, i.start :].addmm_(side[x][:, i].T, side[x][:, i.start :])
-    made = {xy: p if xy == "AB" else p.triu() + p.triu(1).T for xy, p in made.items()}
+            if (
+                product.device.type == "cpu"
+            ):  # NumPy sees that A'A is symmetric, and makes half of it
+                product += torch.from_numpy(side[x].numpy().T @ side[y].numpy())
+            else:
+                product += side[x].T @ side[y]
     return Sums(n, **{name: t.cpu() for name, t in (total | made).items()})
 
 # %% ../nbs/api/01_linalg.ipynb #08306aab
