@@ -10,7 +10,7 @@ __all__ = ['MAX_RATIO', 'MIN_CONTROLS', 'OUTCOMES', 'MULTIPLIERS', 'perplexity',
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,7 @@ from .results import Result, number
 from embgeom._forwards import (
     Addition,
     Question,
-    Text,
-    choose_plan,
-    for_use,
     log_odds,
-    sweep,
     text_costs,
 )
 from .models import NEUTRAL_TEXTS, LanguageModel
@@ -117,28 +113,14 @@ def check_items(
 
 # %% ../nbs/api/42_evaluation.ipynb #efac9762
 def _item_values(model, questions, additions, batch_size, progress):
-    "Log-odds and probability (1 + ways, items), the first not steered; and how they were computed"
-    odds, how = log_odds(model.model, model.layers, questions, additions, batch_size, progress)
+    "Log-odds and probability (1 + ways, items), the first not steered; next tokens; how"
+    odds, tokens, how = log_odds(
+        model.model, model.layers, questions, additions, batch_size, progress
+    )
     mean = np.zeros((len(questions), questions[-1].item + 1))
     mean[range(len(questions)), [q.item for q in questions]] = 1
     mean /= mean.sum(0)
-    return odds @ mean, 1 / (1 + np.exp(-odds)) @ mean, how
-
-# %% ../nbs/api/42_evaluation.ipynb #beee7f03
-def _next_tokens(model, questions, sequences, additions, batch_size):
-    "The likeliest next token after each question, then in `sequences` (1 + ways, places)"
-    texts = [Text(q.ids, [len(q.ids) - 1]) for q in questions]
-    texts += [Text(s, range(len(s))) for s in sequences]
-    ends = np.cumsum([0, *(len(t.wanted) for t in texts)])
-    tokens = np.empty((1 + len(additions), ends[-1]), int)
-    most = 2**25 // len(model.model.get_input_embeddings().weight)  # logits of 128 MB
-    with for_use(model.model):
-        plan, rows = choose_plan(model.model, model.layers, [(t,) for t in texts], additions)
-        for batch, chunk, logits in sweep(plan, rows, additions, None, batch_size, most):
-            places = np.concatenate([np.r_[ends[i] : ends[i + 1]] for i in batch])
-            lines: Any = [1 + i for i in chunk] or [0]
-            tokens[np.ix_(lines, places)] = logits.argmax(-1).cpu().numpy()
-    return tokens
+    return odds @ mean, 1 / (1 + np.exp(-odds)) @ mean, tokens, how
 
 # %% ../nbs/api/42_evaluation.ipynb #8cde5010
 def _texts(model, texts):
@@ -161,7 +143,7 @@ def perplexity(
 ) -> float:  # 1 or more
     "The perplexity of `texts`: the exponential of the mean negative log-likelihood of a token"
     model = LanguageModel.of(model)
-    losses, _ = text_costs(model.model, model.layers, _texts(model, texts), (), batch_size)
+    losses, *_ = text_costs(model.model, model.layers, _texts(model, texts), (), batch_size)
     return float(np.exp(losses[0]))
 
 # %% ../nbs/api/42_evaluation.ipynb #f74edb28
@@ -700,10 +682,12 @@ def steering_curve(
     vectors = _check_vectors(model, vector, controls, others, layers)
     questions, report, sequences = check_items(model, items, texts)
     ways = [_addition(v, m) for v in vectors.values() for m in multipliers if m]
-    odds, probability, how = _item_values(model, questions, ways, batch_size, progress)
-    loss, kl = text_costs(model.model, model.layers, sequences, ways, batch_size, progress)
-    of_vector = ways[: len(multipliers) - 1]
-    tokens = _next_tokens(model, questions, sequences, of_vector, batch_size)
+    odds, probability, after, how = _item_values(model, questions, ways, batch_size, progress)
+    n = len(multipliers) - 1  # ways of the vector itself, which come first
+    loss, kl, inside = text_costs(
+        model.model, model.layers, sequences, ways, batch_size, progress, n_next=n
+    )
+    tokens = np.concatenate([after[: n + 1], inside], axis=1)
     shaped = lambda values: _unsteered_in(values, len(vectors), multipliers)
     lengths = (np.linalg.norm([np.linalg.norm(d) for d in v.values()]) for v in vectors.values())
     if by := vector.report.get("moved", {}).get("method"):
@@ -749,7 +733,7 @@ def multiplier_range(
     def fits(sizes):
         "How many of the ascending `sizes` cost no more, either way"
         ways = [_addition(vector, m) for size in sizes for m in (-size, size)]
-        loss, _ = text_costs(model.model, model.layers, sequences, ways, batch_size)
+        loss, *_ = text_costs(model.model, model.layers, sequences, ways, batch_size)
         fine = (np.exp(loss[1:] - loss[0]) <= max_ratio).reshape(-1, 2).all(1)
         return int(np.cumprod(fine).sum())
 
