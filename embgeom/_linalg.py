@@ -284,7 +284,7 @@ def procrustes_map(
     AB,  # A'B (d_S, d_T)
 ) -> torch.Tensor:  # T (d_S, d_T), with orthonormal rows where d_S <= d_T, else columns
     "The rotation T that makes tr(T'A'B) largest; a ValueError where rounding would decide it"
-    U, s, V = torch.linalg.svd(AB, full_matrices=False)
+    U, s, V = map(torch.from_numpy, np.linalg.svd(AB.numpy(), full_matrices=False))
     if s[len(s) // 20] < _RANGE * s[0]:
         raise ValueError(
             f"These rows do not fix a rotation of {len(s)} dimensions: single rows, "
