@@ -241,10 +241,10 @@ def row_sums(
             total[x.lower()] += side[x].sum(0)
         total["squares"] += side["B"].flatten() @ side["B"].flatten()
         for (x, y), product in made.items():
-            if (
-                product.device.type == "cpu"
-            ):  # NumPy sees that A'A is symmetric, and makes half of it
-                product += torch.from_numpy(side[x].numpy().T @ side[y].numpy())
+            # NumPy sees that A'A is symmetric, and makes half of it
+            if product.device.type == "cpu":
+                with np.errstate(over="ignore", invalid="ignore"):  # infinities are for the caller
+                    product += torch.from_numpy(side[x].numpy().T @ side[y].numpy())
             else:
                 product += side[x].T @ side[y]
     return Sums(n, **{name: t.cpu() for name, t in (total | made).items()})

@@ -684,10 +684,8 @@ def steering_curve(
     ways = [_addition(v, m) for v in vectors.values() for m in multipliers if m]
     odds, probability, after, how = _item_values(model, questions, ways, batch_size, progress)
     n = len(multipliers) - 1  # ways of the vector itself, which come first
-    loss, kl, inside = text_costs(
-        model.model, model.layers, sequences, ways, batch_size, progress, n_next=n
-    )
-    tokens = np.concatenate([after[: n + 1], inside], axis=1)
+    run = model.model, model.layers
+    loss, kl, inside = text_costs(*run, sequences, ways, batch_size, progress, n_next=n)
     shaped = lambda values: _unsteered_in(values, len(vectors), multipliers)
     lengths = (np.linalg.norm([np.linalg.norm(d) for d in v.values()]) for v in vectors.values())
     if by := vector.report.get("moved", {}).get("method"):
@@ -704,7 +702,7 @@ def steering_curve(
         shaped(probability),
         np.exp(shaped(loss - loss[0])),
         shaped(np.append(0, kl)),
-        _unsteered_in(tokens, 1, multipliers)[0],
+        _unsteered_in(np.concatenate([after[: n + 1], inside], 1), 1, multipliers)[0],
         len(questions),
         float(np.exp(loss[0])),
         random_state,

@@ -216,7 +216,8 @@ def _load(model, revision, token, dtype, device_map) -> tuple:  # model, tokeniz
                 f"{str(model)!r} cannot be loaded as a causal language model with its "
                 f"tokenizer: {shown(said, 300)} {_WANTED}"
             ) from None
-    if dtype is None and loaded.dtype == torch.float16 and device_of(loaded).type == "cpu":
+    half = loaded.dtype == torch.float16 and not getattr(loaded, "is_quantized", False)
+    if dtype is None and half and device_of(loaded).type == "cpu":
         loaded = loaded.float()  # products of float16 take eight to thirty times as long on a CPU
     return loaded.eval(), tokenizer, name
 
