@@ -26,14 +26,14 @@ from .results import Result
 from .spaces import SpacePair, token_label
 
 # %% ../nbs/api/30_similarity.ipynb #c39b00a8
-def _column_mean(matrix, block_size=8192):
+def _column_mean(matrix, block_size=256):
     "Mean of the rows of `matrix`, in double precision"
     return sum(
         matrix[b].sum(0, dtype=np.float64) for b in row_blocks(len(matrix), block_size)
     ) / len(matrix)
 
 # %% ../nbs/api/30_similarity.ipynb #54fa63e4
-def _about_mean(matrix, centered, device, block_size=8192):
+def _about_mean(matrix, centered, device, block_size=256):
     "From a block of `matrix` to rows [z, b] about the mean m of all unit rows; and g = 1 - |m|^2"
     blocks, n = row_blocks(len(matrix), block_size), len(matrix)
     column_mean = _column_mean(matrix) if centered else None
