@@ -207,7 +207,7 @@ def nearest_neighbors(
     threads = torch.get_num_threads() if device is None else 1
     if len(parts) == 1:  # so many pieces that each thread has as much to do as the others
         rounds = -(-len(rows) // (threads * max(16, min(1024, 2**24 // len(matrix)))))
-        parts = row_blocks(len(rows), batch_size or -(-len(rows) // (threads * rounds)) or 1)
+        parts = row_blocks(len(rows), batch_size or -(-len(rows) // (threads * rounds)))
     with full_precision():
         found = each_block(
             find,
