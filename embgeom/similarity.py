@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ._linalg import second_moments, unit_rows, working_dtype
+from ._linalg import row_sums, unit_rows
 from ._parallel import row_blocks
 from .neighbors import nearest_neighbors
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
@@ -63,7 +63,7 @@ class _Sums:
         return min(1.0, max(-1.0, self.cd / (self.cc * self.dd) ** 0.5))  # rounding may pass 1
 
 # %% ../nbs/api/30_similarity.ipynb #df0936ca
-def _token_sums(matrices, rows, b, g, made, block_size=2048):
+def _token_sums(matrices, rows, b, g, products, block_size=2048):
     "By token, sums over the others of c, c', c^2, c'^2 and cc' about the means over pairs: (5, n)"
     n = len(matrices[0])
     h, out = [v / (n - 1) for v in g], np.empty((5, n))
@@ -72,7 +72,7 @@ def _token_sums(matrices, rows, b, g, made, block_size=2048):
         for x in u:
             x[:, -1] = 1
         sums = [n * v for v in own]
-        for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
+        for (i, j), p in products.items():
             whole = ((u[i] @ p) * u[j]).sum(1) + n * (own[i] + h[i]) * (own[j] + h[j])
             sums.append(whole - (g[i] + h[i]) * (g[j] + h[j]))
         out[:, block] = torch.stack(sums).cpu().numpy()
@@ -84,7 +84,7 @@ def _measure(pair, centered, device, per_token):
     if (n := len(pair)) < 4:
         raise ValueError(f"Global similarity needs at least 4 common tokens; this pair has {n}.")
     matrices = pair.source.matrix, pair.target.matrix
-    dtype = torch.float64 if n < 4096 else working_dtype(*matrices)
+    single = n >= 4096 and not any(m.dtype == np.float64 for m in matrices)
     rows, g = zip(*(_about_mean(m, centered, device) for m in matrices))
     b = [], []
 
@@ -92,26 +92,31 @@ def _measure(pair, centered, device, per_token):
         def block(x):
             u = rows[i](x)
             b[i].append(u[:, -1].clone())
-            return u.to(dtype)
+            return u.float() if single else u
 
         return block
 
     # in single precision a product of few rows keeps more digits
-    made: Any = second_moments(
-        *matrices, (prepare(0), prepare(1)), None if dtype == torch.float64 else 256
+    made: Any = row_sums(
+        *matrices,
+        prepare=(prepare(0), prepare(1)),
+        device=device,
+        batch_size=512 if single else None,
     )
+    products = {(0, 0): made.AA, (1, 1): made.BB, (0, 1): made.AB}
+    products = {ij: p.to(device) for ij, p in products.items()}
     b, sums = [torch.cat(v) for v in b], {}
-    for p, i, j in ((made.source, 0, 0), (made.target, 1, 1), (made.cross, 0, 1)):
+    for (i, j), p in products.items():
         square = float(p[:-1, :-1].square().sum())
         sums[i, j] = (square + 2 * n * float(b[i] @ b[j]) - n * n * g[i] * g[j] / (n - 1)) / 2
         # what is left of cosines that are all the same is the rounding of rows and products
-        lost = sums[i, j] <= (1e-12 if dtype == torch.float64 else 1e-6) * square
+        lost = sums[i, j] <= (1e-6 if single else 1e-12) * square
         if i == j and (lost or g[i] <= max(1e-14, np.finfo(matrices[i].dtype).eps ** 2)):
             raise ValueError(
                 f"All cosines between the tokens of the {'target' if i else 'source'} are the "
                 "same, so nothing can correlate with them."
             )
-    tokens = _token_sums(matrices, rows, b, g, made) if per_token else None
+    tokens = _token_sums(matrices, rows, b, g, products) if per_token else None
     return _Sums(n, sums[0, 0], sums[1, 1], sums[0, 1], tokens)
 
 # %% ../nbs/api/30_similarity.ipynb #d861da6c
@@ -309,12 +314,11 @@ def similarity_matrix(
     )
 
 # %% ../nbs/api/30_similarity.ipynb #74a72080
-def _unbiased_hsic(cross, x, y, n):
-    "Unbiased HSIC of kernels XX' and YY' from X'Y and each kernel's (row sums, diagonal)"
-    (kx, dx), (ky, dy) = x, y
-    trace = float(cross.square().sum()) - float(dx @ dy)
-    ones = float((kx - dx).sum()) * float((ky - dy).sum()) / ((n - 1) * (n - 2))
-    return (trace + ones - 2 / (n - 2) * float((kx - dx) @ (ky - dy))) / (n * (n - 3))
+def _unbiased_hsic(cross, x, y):
+    "Unbiased HSIC of the kernels XX' and YY' of centered rows: from X'Y and the kernels' diagonals"
+    n = len(x)
+    ones = float(x.sum() * y.sum()) / ((n - 1) * (n - 2))
+    return (float(cross.square().sum()) + ones - n / (n - 2) * float(x @ y)) / (n * (n - 3))
 
 # %% ../nbs/api/30_similarity.ipynb #3fd2d330
 def linear_cka(
@@ -327,23 +331,28 @@ def linear_cka(
     if n < 4:
         raise ValueError(f"CKA needs at least 4 common tokens; this pair has {n}.")
     means = [_column_mean(m) for m in sides]
-    center = [
-        lambda rows, mean=mean: torch.as_tensor(rows).double() - torch.as_tensor(mean)
-        for mean in means
-    ]
-    m: Any = second_moments(*sides, center)
-    for side, mean, square, rows in zip(("source", "target"), means, (m.source, m.target), sides):
+    squares: tuple = [], []
+
+    def center(i):
+        def block(rows):
+            z = rows - torch.from_numpy(means[i])
+            squares[i].append(z.square().sum(1))
+            return z
+
+        return block
+
+    m: Any = row_sums(*sides, prepare=(center(0), center(1)))
+    for side, mean, square, rows in zip(("source", "target"), means, (m.AA, m.BB), sides):
         if (square.diagonal().numpy() <= n * (np.finfo(rows.dtype).eps * mean) ** 2).all():
             raise ValueError(
                 f"All rows of the {side} are the same, to their rounding: nothing can be aligned "
                 "with them."
             )
     if not debiased:
-        return float(m.cross.square().sum() / (m.source.norm() * m.target.norm()))
-    zeros = torch.zeros(n, dtype=torch.float64)  # kernels of centered rows have row sums of zero
-    x, y = (zeros, m.source_squares), (zeros, m.target_squares)
-    hsic = _unbiased_hsic(m.cross, x, y, n)
-    return hsic / (_unbiased_hsic(m.source, x, x, n) * _unbiased_hsic(m.target, y, y, n)) ** 0.5
+        return float(m.AB.square().sum() / (m.AA.norm() * m.BB.norm()))
+    x, y = map(torch.cat, squares)
+    own = _unbiased_hsic(m.AA, x, x) * _unbiased_hsic(m.BB, y, y)
+    return _unbiased_hsic(m.AB, x, y) / own**0.5
 
 # %% ../nbs/api/30_similarity.ipynb #0c403da1
 @dataclass(frozen=True, repr=False)
