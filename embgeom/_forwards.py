@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['as_written', 'log', 'OBJECTIONS', 'lock_of', 'for_use', 'states_of', 'with_states', 'hooked', 'part_of', 'per_row',
-           'adding', 'Prompt', 'listening', 'Text', 'Row', 'as_row', 'device_of', 'pack', 'pad', 'batches',
-           'check_size', 'at_once', 'run_until', 'read_rows', 'allowed', 'agree', 'rows_of_pairs', 'mean_difference',
-           'no_cache', 'Addition', 'stacked', 'Plan', 'choose_plan', 'sweep', 'Question', 'log_odds', 'text_costs']
+           'adding', 'Prompt', 'listening', 'Text', 'Row', 'as_row', 'row_lengths', 'padded', 'device_of', 'pack',
+           'pad', 'batches', 'check_size', 'at_once', 'run_until', 'read_rows', 'allowed', 'agree', 'rows_of_pairs',
+           'mean_difference', 'no_cache', 'Addition', 'Plan', 'choose_plan', 'sweep', 'Question', 'log_odds',
+           'text_costs']
 
 # %% ../nbs/api/22_forwards.ipynb #89322c29
 import inspect
@@ -14,10 +15,11 @@ import logging
 import re
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import groupby
 from os.path import commonprefix
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 # %% ../nbs/api/22_forwards.ipynb #2478cc26
@@ -117,7 +120,7 @@ def hooked(
             def call(_, __, output, layer=layer):
                 return hook(layer, output)
 
-            stack.callback(module.register_forward_hook(call, prepend=first).remove)
+            stack.enter_context(module.register_forward_hook(call, prepend=first))
         yield
 
 # %% ../nbs/api/22_forwards.ipynb #cd712063
@@ -194,18 +197,14 @@ def adding(
         if not delta.isfinite().all():
             raise ValueError(f"The vector for layer {layer} holds NaN or infinities.")
 
-    @lru_cache(maxsize=None)
+    @cache
     def moved(layer, device, dtype):
         return ready[layer].to(device, dtype)
 
     def add(layer, output):
         states = states_of(output)
         start = first(states.shape[1]) if first else 0
-        if start == states.shape[1]:
-            return None
         more = per_row(moved(layer, states.device, states.dtype), states)
-        if not start:
-            return with_states(output, states + more)
         return with_states(output, torch.cat([states[:, :start], states[:, start:] + more], 1))
 
     added = {layer: modules[layer] for layer, delta in ready.items() if delta.any()}
@@ -311,17 +310,26 @@ def as_row(
     texts: Sequence[Text],  # one text, or several that begin alike
 ) -> Row:
     "`texts` as one row, what they begin with once"
-    n = 0
-    if len(texts) > 1:
-        alike = len(commonprefix([list(t.ids) for t in texts]))
-        n = min(alike, *(min(t.wanted) for t in texts))
-    row = Row(list(texts[0].ids[:n]), [*range(n)], [0] * n, [])
+    alike = len(commonprefix([list(t.ids) for t in texts]))
+    n = min(alike, *(min(t.wanted) for t in texts))
+    ids, positions, of, wanted = list(texts[0].ids[:n]), [*range(n)], [0] * n, []
     for k, text in enumerate(texts, 1):
-        row.wanted.extend(len(row.ids) + w - n for w in text.wanted)
-        row.ids.extend(text.ids[n:])
-        row.positions.extend(range(n, len(text.ids)))
-        row.of.extend([k] * (len(text.ids) - n))
-    return row
+        wanted += [len(ids) + w - n for w in text.wanted]
+        ids += text.ids[n:]
+        positions += range(n, len(text.ids))
+        of += [k] * (len(text.ids) - n)
+    return Row(ids, positions, of, wanted)
+
+
+def row_lengths(rows: Sequence[Sequence[Text]]) -> list:
+    "How many tokens each of `rows` of texts has"
+    return [len(as_row(texts).ids) for texts in rows]
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device, fill: int = 0) -> torch.Tensor:
+    "`rows` of whole numbers as a table, with `fill` on the right of the shorter ones"
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=fill).to(device)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -336,23 +344,15 @@ def pack(
 ) -> tuple:  # what the model takes, and where the wanted positions are: (rows, positions)
     "`rows` of texts as a batch, padded on the right"
     laid, device = [as_row(texts) for texts in rows], device_of(model)
-    longest = max(len(row.ids) for row in laid)
-
-    def padded(numbers):
-        return [part + [0] * (longest - len(part)) for part in numbers]
-
-    ids, positions, of = (
-        torch.tensor(padded([row[k] for row in laid]), device=device) for k in range(3)
-    )
-    where = torch.tensor([(i, w) for i, row in enumerate(laid) for w in row.wanted])
+    ids, positions, of = (padded([row[k] for row in laid], device) for k in range(3))
+    where = tuple(torch.tensor([(i, w) for i, row in enumerate(laid) for w in row.wanted]).T)
     if all(len(texts) == 1 for texts in rows):
-        return {"input_ids": ids}, tuple(where.T)
+        return {"input_ids": ids}, where
     # each token sees what its texts begin with, and what came before it in its own text
     seen = ((of[:, None] == 0) | (of[:, None] == of[..., None])).tril()
     dtype = model.get_input_embeddings().weight.dtype
-    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-    mask = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
-    return dict(input_ids=ids, position_ids=positions, attention_mask=mask), tuple(where.T)
+    mask = (~seen[:, None]).to(dtype) * torch.finfo(dtype).min
+    return dict(input_ids=ids, position_ids=positions, attention_mask=mask), where
 
 # %% ../nbs/api/22_forwards.ipynb #71e4fd5f
 def pad(
@@ -360,12 +360,8 @@ def pad(
     device: torch.device,
 ) -> dict:  # token ids and mask (batch, longest)
     "`rows` padded on the right, with a mask that says so"
-    longest = max(map(len, rows))
-    ids = [[*r, *[r[-1]] * (longest - len(r))] for r in rows]  # any token will do
-    mask = [[1] * len(r) + [0] * (longest - len(r)) for r in rows]
-    return dict(
-        input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device)
-    )
+    ones = [[1] * len(row) for row in rows]
+    return dict(input_ids=padded(rows, device), attention_mask=padded(ones, device))
 
 # %% ../nbs/api/22_forwards.ipynb #afce30f8
 def batches(
@@ -389,13 +385,27 @@ def check_size(size: int | None):
         raise ValueError(f"batch_size is a number of texts, 1 or more; {size} came.")
 
 
-def at_once(model: nn.Module, here: int = 256, elsewhere: int = 16384) -> int:
-    "How many tokens `model` reads at a time: `here` on a processor, `elsewhere` on an accelerator"
-    return here if device_of(model).type == "cpu" else elsewhere
+def at_once(model: nn.Module, here: int = 256) -> int:
+    "How many tokens `model` reads at a time: `here` on a processor, 16,384 on an accelerator"
+    return here if device_of(model).type == "cpu" else 16384
 
 # %% ../nbs/api/22_forwards.ipynb #a2c8cd6f
 class _Enough(Exception):
     "Raised to leave a forward in the middle"
+
+
+def _run(model, inputs, modules, look):
+    "Run `model` until `look(layer, output)` has seen what all of `modules` put out"
+    unseen = set(modules)
+
+    def note(layer, output):
+        look(layer, output)
+        unseen.discard(layer)
+        if not unseen:
+            raise _Enough
+
+    with hooked(modules, note), suppress(_Enough):
+        model(**inputs)
 
 
 def run_until(
@@ -405,10 +415,8 @@ def run_until(
     see: Callable,  # called with layer and hidden states (batch, position, width)
 ):
     "Run `model` up to the last of `modules`; ValueError if states and tokens do not match"
-    body = getattr(model, "base_model", None)  # what is below the head
-    if not isinstance(body, nn.Module):
-        body = model
-    unseen, shape = set(modules), inputs["input_ids"].shape
+    body = getattr(model, "base_model", model)  # what is below the head
+    shape = inputs["input_ids"].shape
 
     def look(layer, output):
         states = states_of(output)
@@ -418,28 +426,27 @@ def run_until(
                 f"{shape[1]} tokens: which is whose?"
             )
         see(layer, states)
-        unseen.discard(layer)
-        if not unseen:
-            raise _Enough
 
-    with for_use(model), hooked(modules, look):
-        try:
-            body(**inputs, use_cache=False)
-        except _Enough:
-            pass
+    with for_use(model):
+        _run(body, dict(inputs, use_cache=False), modules, look)
 
 
 def read_rows(
     model: nn.Module,  # what reads
     rows: Sequence[Sequence[Text]],  # the texts of each row
     modules: Mapping[int, nn.Module],  # layer -> module whose output is wanted
-    see: Callable,  # called with layer and states (positions, width), float32
-):
-    "Run `model` on `rows` of texts, and see what `modules` put out at the wanted positions"
+) -> dict:  # layer -> states (positions, width), float32
+    "What `modules` put out at the wanted positions while `model` reads `rows` of texts"
     inputs, where = pack(rows, model)
     if "attention_mask" not in inputs:
         inputs = pad([t.ids for (t,) in rows], device_of(model))
-    run_until(model, inputs, modules, lambda layer, states: see(layer, states[where].float().cpu()))
+    found = {}
+
+    def keep(layer, states):
+        found[layer] = states[where].float().cpu()
+
+    run_until(model, inputs, modules, keep)
+    return found
 
 # %% ../nbs/api/22_forwards.ipynb #47439b5e
 log = logging.getLogger("embgeom")
@@ -479,17 +486,16 @@ def rows_of_pairs(
     # what comes after the wanted position is not seen by it
     cut = [Text(t.ids[: t.wanted[0] + 1], t.wanted) for t in texts]
     joined = list(zip(cut[::2], cut[1::2]))
-    lengths = [len(as_row(two).ids) for two in joined]
+    lengths = row_lengths(joined)
     if sum(lengths) > 0.75 * sum(len(t.ids) for t in texts):
         return alone
     i = int(np.argmax(lengths))
 
     def same_states():
-        found: list = [{}, {}]
-        for rows, kept in zip(([joined[i]], alone[2 * i : 2 * i + 2]), found):
-            read_rows(model, rows, modules, kept.__setitem__)
+        one, two = [joined[i]], alone[2 * i : 2 * i + 2]
+        found, plain = (read_rows(model, rows, modules) for rows in (one, two))
         dtype = model.get_input_embeddings().weight.dtype
-        return all(agree(found[0][layer], plain, dtype) for layer, plain in found[1].items())
+        return all(agree(found[layer], plain[layer], dtype) for layer in modules)
 
     return joined if allowed(same_states, "two texts in one row") else alone
 
@@ -503,33 +509,28 @@ def mean_difference(
 ) -> dict:  # layer -> array (width,), float64
     "The mean over pairs of texts of the first's states less the second's, at the wanted positions"
     total, n = {}, len(rows[0])
+    signs = np.resize([1.0, -1.0], (len(rows), n))
     size = batch_size and max(1, batch_size // n)
-    parts = batches([len(as_row(r).ids) for r in rows], size, at_once(model))
+    parts = batches(row_lengths(rows), size, at_once(model))
     for batch in tqdm(parts, desc="Reading", leave=False, disable=not progress or len(parts) == 1):
-        signs = [(-1.0) ** (n * i + k) for i in batch for k in range(n)]
-        sign = torch.tensor(signs, dtype=torch.float64)
-
-        def add(layer, states):
-            zero = torch.zeros(states.shape[1], dtype=torch.float64)
-            total.setdefault(layer, zero).add_(sign @ states.double())
-
-        read_rows(model, [rows[i] for i in batch], modules, add)
-    return {layer: (total[layer] * 2 / (n * len(rows))).numpy() for layer in modules}
+        sign = torch.from_numpy(signs[batch].ravel())
+        for layer, states in read_rows(model, [rows[i] for i in batch], modules).items():
+            total[layer] = total.get(layer, 0) + sign @ states.double()
+    return {layer: (total[layer] * 2 / signs.size).numpy() for layer in modules}
 
 # %% ../nbs/api/22_forwards.ipynb #d3a07a76
 @contextmanager
-def _replaced(modules, forwards):
-    "`modules` with other `forwards`, while the context is open"
-    was = [module.__dict__.get("forward") for module in modules]
+def _replaced(forwards):
+    "A context in which modules have other `forwards` (module -> function)"
+    own = {module: vars(module).pop("forward", None) for module in forwards}
     try:
-        for module, forward in zip(modules, forwards):
+        for module, forward in forwards.items():
             module.forward = forward
         yield
     finally:
-        for module, forward in zip(modules, was):
-            if forward is None:
-                module.__dict__.pop("forward", None)
-            else:
+        for module, forward in own.items():
+            del module.forward
+            if forward is not None:
                 module.forward = forward
 
 
@@ -540,68 +541,41 @@ def no_cache(model: nn.Module) -> dict:
 
 # %% ../nbs/api/22_forwards.ipynb #de036170
 def _run_below(model, layers, inputs):
-    "The states after `layers`, the lower ones of `model`, and the form of what each puts out"
+    "The states after `layers`, the lower ones of `model`, and layer -> the form of its output"
     outputs = {}
-
-    def keep(i, output):
-        outputs[i] = output
-        if i == len(layers) - 1:
-            raise _Enough
-
-    with hooked(dict(enumerate(layers)), keep):
-        try:
-            model(**inputs, **no_cache(model))
-        except _Enough:
-            pass
-    forms = [
-        type(o)([None] * len(o)) if isinstance(o, (tuple, list)) else None
-        for o in (outputs[i] for i in range(len(layers)))
-    ]
-    return states_of(outputs[len(layers) - 1]), forms
+    _run(model, inputs | no_cache(model), dict(zip(layers, layers)), outputs.__setitem__)
+    forms = {
+        layer: type(output)([None] * len(output)) if isinstance(output, (tuple, list)) else None
+        for layer, output in outputs.items()
+    }
+    return states_of(outputs[layers[-1]]), forms
 
 
-def _skipping(layers, below, times):
-    "A context in which `layers` compute nothing: the last gives what it gave before, `times` over"
-    states, forms = below
-    states = states.repeat(times, 1, 1)
+def _skipping(states, forms, times):
+    "A context in which layers compute nothing but put out `states`, `times` over, in their `forms`"
+    states = torch.cat([states] * times)
 
-    def forward(layer, form):
-        def give(*args, **kwargs):
-            if layer is layers[-1]:
-                return with_states(form, states)
-            return with_states(form, args[0] if args else kwargs["hidden_states"])
+    def giving(output):
+        return lambda *_, **__: output
 
-        return give
-
-    return _replaced(layers, [forward(layer, form) for layer, form in zip(layers, forms)])
+    return _replaced({l: giving(with_states(form, states)) for l, form in forms.items()})
 
 # %% ../nbs/api/22_forwards.ipynb #7e6f66c0
-@contextmanager
-def _narrow_head(head, rows, positions):
-    "A context in which `head` gives logits at some `positions` only"
-
-    def pick(_, args):
-        states = args[0]
-        return (states[rows.to(states.device), positions.to(states.device)][None], *args[1:])
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _narrow_head(head, at):
+    "A context in which `head` gives logits `at` some (rows, positions) only"
+    return head.register_forward_pre_hook(lambda _, args: (args[0][at][None], *args[1:]))
 
 
-def _narrow_mlp(layer, rows, positions):
-    "A context in which the MLP of `layer` computes at some `positions` only, and gives 0 elsewhere"
+def _narrow_mlp(layer, at):
+    "A context in which the MLP of `layer` computes `at` some (rows, positions), and is 0 elsewhere"
     mlp = part_of(layer, "mlp")
     forward = mlp.forward
 
     def narrow(states):
-        at = rows.to(states.device), positions.to(states.device)
         output = forward(states[at][None])
         return with_states(output, torch.zeros_like(states).index_put(at, states_of(output)[0]))
 
-    return _replaced([mlp], [narrow])
+    return _replaced({mlp: narrow})
 
 # %% ../nbs/api/22_forwards.ipynb #5561f119
 class Addition(NamedTuple):
@@ -611,26 +585,12 @@ class Addition(NamedTuple):
     multiplier: float = 1.0  # how much of them is added
     hook: str = "layer"  # to what: a layer's output, its MLP's ("mlp"), or that of a part by name
 
-    @property
-    def place(self):
-        return tuple(self.directions), self.hook
-
-
-def stacked(additions: Sequence[Addition]) -> dict:
-    "layer -> (ways, width), what `additions` at the same places add"
-    return {
-        layer: torch.from_numpy(
-            np.stack([np.float32(a.multiplier) * a.directions[layer] for a in additions])
-        )
-        for layer in additions[0].directions
-    }
-
 
 def _chunks(additions, size):
     "Numbers of `additions` that go together: at the same places, at most `size` of them"
-    groups: dict = {}
+    groups = defaultdict(list)
     for i, addition in enumerate(additions):
-        groups.setdefault(addition.place, []).append(i)
+        groups[tuple(addition.directions), addition.hook].append(i)
     return [g[i : i + size] for g in groups.values() for i in range(0, len(g), size)]
 
 # %% ../nbs/api/22_forwards.ipynb #fb5837bc
@@ -641,9 +601,7 @@ class Plan:
     model: nn.Module
     layers: nn.ModuleList
     start: int = 0  # layers below this one run once for all ways of steering
-    narrow: bool = (
-        False  # whether texts of all lengths go together, and the head sees few positions
-    )
+    narrow: bool = False  # whether texts of all lengths go together, and few positions have logits
     joined: bool = False  # whether texts that begin alike are one row
     few: bool = False  # whether the last MLP sees wanted positions only
 
@@ -659,6 +617,17 @@ class Plan:
         "What the lower layers give for `inputs`, to be used for each way of steering"
         return _run_below(self.model, self.layers[: self.start], inputs) if self.start else None
 
+    def steered(self, additions: Sequence[Addition]) -> Any:
+        "A context in which `additions`, at the same places, are added, each to its part of a batch"
+        if not additions:
+            return nullcontext()
+        layers, _, hook = additions[0]
+        deltas = {
+            l: np.stack([np.float32(a.multiplier) * a.directions[l] for a in additions])
+            for l in layers
+        }
+        return adding(self.model, {l: part_of(self.layers[l], hook) for l in layers}, deltas)
+
     def logits(
         self,
         inputs: dict,  # what the model takes
@@ -668,48 +637,34 @@ class Plan:
     ) -> torch.Tensor:  # (ways, positions, tokens), float32
         "Logits at `where`, for each way of steering"
         n, ways = len(inputs["input_ids"]), max(1, len(additions))
-        rows = torch.cat([where[0] + i * n for i in range(ways)])
-        positions = where[1].repeat(ways)
+        at = torch.cat([where[0] + i * n for i in range(ways)]), where[1].repeat(ways)
+        repeated = {name: torch.cat([values] * ways) for name, values in inputs.items()}
         with ExitStack() as stack:
             if below:
-                stack.enter_context(_skipping(self.layers[: self.start], below, ways))
-            if additions:
-                modules = {
-                    l: part_of(self.layers[l], additions[0].hook) for l in additions[0].directions
-                }
-                deltas = {l: d.repeat_interleave(n, 0) for l, d in stacked(additions).items()}
-                stack.enter_context(adding(self.model, modules, deltas))
+                stack.enter_context(_skipping(*below, ways))
+            stack.enter_context(self.steered(additions))
             if self.few:
-                stack.enter_context(_narrow_mlp(self.layers[-1], rows, positions))
+                stack.enter_context(_narrow_mlp(self.layers[-1], at))
             if self.narrow:
-                head = self.model.get_output_embeddings()
-                stack.enter_context(_narrow_head(head, rows, positions))
-            repeated = {k: v.repeat(ways, *[1] * (v.ndim - 1)) for k, v in inputs.items()}
+                stack.enter_context(_narrow_head(self.model.get_output_embeddings(), at))
             found = self.model(**repeated, **no_cache(self.model)).logits
-        at = rows.to(found.device), positions.to(found.device)
         found = found[0] if self.narrow else found[at]
         return found.float().reshape(ways, len(where[0]), -1)
 
 # %% ../nbs/api/22_forwards.ipynb #a949513f
-def _same_logits(plan, rows, addition):
-    "Whether `plan` gives what plain forwards give, not steered and steered by `addition`"
+def _same_logits(plan, rows, additions):
+    "Whether `plan` gives what plain forwards give, not steered and steered by one of `additions`"
     model, inputs, where = plan.model, *pack(rows, plan.model)
     below = plan.below(inputs)
-    for additions in [(), (addition,)] if addition else [()]:
-        found = plan.logits(inputs, where, below, additions)[0]
-        steered = nullcontext()
-        if additions:
-            modules = {l: part_of(plan.layers[l], addition.hook) for l in addition.directions}
-            steered = adding(model, modules, {l: d[0] for l, d in stacked(additions).items()})
-        with steered:
+    for some in [(), additions[:1]] if additions else [()]:
+        found = plan.logits(inputs, where, below, some)[0]
+        with plan.steered(some):
             plain = [
-                model(input_ids=torch.tensor([list(t.ids)], device=device_of(model))).logits
+                model(input_ids=padded([t.ids], device_of(model))).logits[0, list(t.wanted)]
                 for texts in rows
                 for t in texts
             ]
-        wanted = [list(t.wanted) for texts in rows for t in texts]
-        right = torch.cat([z[0, at] for z, at in zip(plain, wanted)])
-        if not agree(found, right, plain[0].dtype):
+        if not agree(found, torch.cat(plain), plain[0].dtype):
             return False
     return True
 
@@ -737,11 +692,10 @@ def choose_plan(
     ]
     for taken, plan in plans[0 if 4 * wanted < read else 1 :]:
         # the shortest row, the longest, and the one with the longest text
-        lengths = [len(as_row(texts).ids) for texts in taken]
-        longest = [max(len(t.ids) for t in texts) for texts in taken]
-        tried = sorted({int(np.argmin(lengths)), int(np.argmax(lengths)), int(np.argmax(longest))})
-        extremes, addition = [taken[i] for i in tried], additions[0] if additions else None
-        if allowed(lambda: _same_logits(plan, extremes, addition), str(plan)):
+        lengths, longest = row_lengths(taken), [max(len(t.ids) for t in texts) for texts in taken]
+        tried = {np.argmin(lengths), np.argmax(lengths), np.argmax(longest)}
+        extremes = [taken[i] for i in sorted(tried)]
+        if allowed(lambda: _same_logits(plan, extremes, additions), str(plan)):
             break
     else:
         taken, plan = single, Plan(model, layers)
@@ -756,19 +710,17 @@ def sweep(
     batch_size: int | None = None,  # texts at a time; as many as fit well where None
     most: int = 2**20,  # tokens at a time, at most
     progress: bool = False,  # whether to show a bar
-) -> Iterator[tuple]:  # numbers of rows, of additions, logits (ways, positions, tokens)
-    "Logits at the wanted positions of `rows`, by batches: not steered, then by each of `additions`"
+) -> Iterator[tuple]:  # numbers of rows; 0 (not steered), or 1 + numbers of additions; the logits
+    "Logits (ways, positions, tokens) at the wanted positions of `rows`, by batches and `additions`"
     tokens = min(most, at_once(plan.model, here=512))
-    lengths = [len(as_row(texts).ids) for texts in rows]
-    parts = batches(lengths, batch_size if plan.narrow else 1, tokens)
+    parts = batches(row_lengths(rows), batch_size if plan.narrow else 1, tokens)
     for batch in tqdm(parts, desc="steering", leave=False, disable=not progress or len(parts) == 1):
         inputs, where = pack([rows[i] for i in batch], plan.model)
         below = plan.below(inputs)
-        yield batch, [], plan.logits(inputs, where, below)
         size = max(1, (batch_size or tokens // inputs["input_ids"].shape[1]) // len(batch))
-        for chunk in _chunks(additions, size):
+        for chunk in [[], *_chunks(additions, size)]:
             ways = [additions[i] for i in chunk]
-            yield batch, chunk, plan.logits(inputs, where, below, ways)
+            yield batch, [1 + i for i in chunk] or [0], plan.logits(inputs, where, below, ways)
 
 # %% ../nbs/api/22_forwards.ipynb #93860230
 class Question(NamedTuple):
@@ -784,11 +736,9 @@ def _odds(logits, questions):
     "Log-odds (ways, questions) of positive against negative tokens"
 
     def side(sets):
-        longest = max(map(len, sets))
-        index = torch.tensor([[*s] + [0] * (longest - len(s)) for s in sets])
-        missing = torch.arange(longest) >= torch.tensor([len(s) for s in sets])[:, None]
-        chosen = logits.gather(-1, index.to(logits.device).expand(len(logits), -1, -1))
-        return chosen.masked_fill(missing.to(logits.device), -torch.inf).logsumexp(-1)
+        index = padded(sets, logits.device, -1)
+        chosen = logits.gather(-1, index.clamp(0).expand(len(logits), -1, -1))
+        return chosen.masked_fill(index < 0, -torch.inf).logsumexp(-1)
 
     odds = side([q.positive for q in questions]) - side([q.negative for q in questions])
     return odds.double().cpu().numpy()
@@ -818,11 +768,10 @@ def log_odds(
     with for_use(model):
         plan, rows = choose_plan(model, layers, rows, additions)
         ends = np.cumsum([0, *map(len, rows)])
-        read = sum(len(as_row(texts).ids) for texts in rows)
-        most = max(1, _most_logits(model) * read // len(questions))
-        for batch, chunk, logits in sweep(plan, rows, additions, batch_size, most, progress):
+        most = max(1, _most_logits(model) * sum(row_lengths(rows)) // len(questions))
+        for batch, steps, logits in sweep(plan, rows, additions, batch_size, most, progress):
             asked = [q for i in batch for q in range(ends[i], ends[i + 1])]
-            at = np.ix_([1 + i for i in chunk] or [0], asked)
+            at = np.ix_(steps, asked)
             odds[at] = _odds(logits, [questions[q] for q in asked])
             tokens[at] = logits.argmax(-1).cpu().numpy()
     return odds, tokens, str(plan)
@@ -836,34 +785,29 @@ def text_costs(
     batch_size: int | None = None,  # texts at a time; as many as fit well where None
     progress: bool = False,  # whether to show a bar
     n_next: int = 0,  # for how many of the first additions next tokens are wanted
-) -> tuple:  # losses (1 + ways,), the first not steered; divergences (ways,); next tokens
+) -> tuple:  # losses and divergences (1 + ways,), the first not steered; next tokens
     "Mean loss and divergence of a token, and the likeliest token after each (1 + n_next, tokens)"
     ends = np.cumsum([0, *map(len, sequences)])
-    loss, kl = np.zeros(1 + len(additions)), np.zeros(len(additions))
+    following = np.roll(np.concatenate(sequences), -1)
+    inner = ~np.isin(np.arange(ends[-1]), ends[1:] - 1)  # the last token of a text has none
+    loss, kl = np.zeros((2, 1 + len(additions)))
     tokens = np.empty((1 + n_next, ends[-1]), int)
     rows = [(Text(s, range(len(s))),) for s in sequences]
     with for_use(model):
         plan, rows = choose_plan(model, layers, rows, additions)
         most = _most_logits(model)
-        for batch, chunk, logits in sweep(plan, rows, additions, batch_size, most, progress):
+        for batch, steps, logits in sweep(plan, rows, additions, batch_size, most, progress):
             places = np.concatenate([np.r_[ends[i] : ends[i + 1]] for i in batch])
-            few = [1 + i for i in chunk if i < n_next] if chunk else [0]
-            best = logits[: len(few)].argmax(-1).cpu().numpy()
-            for way, line in zip(few, best):
-                tokens[way, places] = line
+            few = [i for i in steps if i <= n_next]
+            tokens[np.ix_(few, places)] = logits[: len(few)].argmax(-1).cpu().numpy()
             total = logits.logsumexp(-1)
-            if not chunk:  # the unsteered model comes first
+            if steps == [0]:  # the unsteered model comes first
                 p = (logits - total[..., None])[0].exp()
-                # the last token of a text is followed by none
-                inner = torch.from_numpy(~np.isin(places, ends[1:] - 1)).to(logits.device)
-                following = torch.tensor([t for i in batch for t in [*sequences[i][1:], 0]])
-                following = following.to(logits.device)
-                entropy = total[0] - torch.linalg.vecdot(p, logits[0])
-            chosen = logits[:, range(len(following)), following]
-            lost = ((total - chosen) * inner).sum(-1)
-            loss[[1 + i for i in chunk] or [0]] += lost.double().cpu().numpy()
-            if chunk:
-                divergence = total - torch.linalg.vecdot(logits, p) - entropy
-                kl[chunk] += (divergence * inner).sum(-1).double().cpu().numpy()
+                entropy = (total - torch.linalg.vecdot(logits, p))[0]
+                counts = torch.from_numpy(inner[places]).to(logits.device)
+            lost = total - logits[:, range(len(places)), following[places]]
+            divergence = total - torch.linalg.vecdot(logits, p) - entropy
+            for sums, values in ((loss, lost), (kl, divergence)):
+                sums[steps] += (values * counts).sum(-1).double().cpu().numpy()
     n = ends[-1] - len(sequences)
     return loss / n, np.maximum(kl, 0) / n, tokens

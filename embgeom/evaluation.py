@@ -8,6 +8,7 @@ __all__ = ['MAX_RATIO', 'MIN_CONTROLS', 'OUTCOMES', 'MULTIPLIERS', 'perplexity',
 
 # %% ../nbs/api/42_evaluation.ipynb #2a15ef6a
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -21,12 +22,7 @@ from ._patch import patch
 from .behaviors import ABItem, WordItem
 from .plots import changes_chart, line_chart, stacked_chart
 from .results import Result, number
-from embgeom._forwards import (
-    Addition,
-    Question,
-    log_odds,
-    text_costs,
-)
+from ._forwards import Addition, Question, log_odds, text_costs
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .steering import SteeringVector
 
@@ -50,8 +46,8 @@ def _letter_questions(tokenizer, item, index):
                 f"{prompt[-9:]!r} it makes {made[0]} and {made[1]} of them. Use "
                 "WordItems instead."
             )
-        sides = ([a[-1]], [b[-1]]) if first else ([b[-1]], [a[-1]])
-        found.append(Question(index, a[:-1], *sides))
+        matching, other = (a, b) if first else (b, a)
+        found.append(Question(index, a[:-1], matching[-1:], other[-1:]))
     return found
 
 # %% ../nbs/api/42_evaluation.ipynb #ec02a5a9
@@ -59,27 +55,25 @@ def _word_question(tokenizer, item, index, report):
     "The question of a WordItem: the first tokens of its words; those of both sets go into `report`"
     words = (*item.positive, *item.negative)
     prompt, *ids = _encode(tokenizer, [item.prompt, *(item.prompt + word for word in words)])
-    n = len(prompt)
-    for word, i in zip(words, ids):
+    n, tokens = len(prompt), dict(zip(words, ids))
+    for word, i in tokens.items():
         if i[:n] != prompt or len(i) == n:
             raise ValueError(
                 f"Item {index}: this tokenizer has no place between {item.prompt!r} "
                 f"and {word!r}. A prompt should end without a space, a word begin "
                 "with one."
             )
-    first = [i[n] for i in ids]
-    positive, negative = set(first[: len(item.positive)]), set(first[len(item.positive) :])
-    common = positive & negative
-    report["left_out"] |= {word for word, token in zip(words, first) if token in common}
-    report["split"] |= {word for word, i in zip(words, ids) if len(i) > n + 1}
-    if not positive - common or not negative - common:
+    positive, negative = ({tokens[w][n] for w in side} for side in (item.positive, item.negative))
+    report["left_out"] |= {w for w, i in tokens.items() if i[n] in positive & negative}
+    report["split"] |= {w for w, i in tokens.items() if len(i) > n + 1}
+    if positive <= negative or negative <= positive:
         said = ", ".join(map(repr, words))
         raise ValueError(
             f"Item {index}: for this tokenizer the words {said} "
             "begin with the same tokens, so nothing tells the two sets apart; choose "
             "others."
         )
-    return Question(index, prompt, sorted(positive - common), sorted(negative - common))
+    return Question(index, prompt, sorted(positive - negative), sorted(negative - positive))
 
 # %% ../nbs/api/42_evaluation.ipynb #b8e38271
 def _questions(tokenizer, items):
@@ -117,8 +111,7 @@ def _item_values(model, questions, additions, batch_size, progress):
     odds, tokens, how = log_odds(
         model.model, model.layers, questions, additions, batch_size, progress
     )
-    mean = np.zeros((len(questions), questions[-1].item + 1))
-    mean[range(len(questions)), [q.item for q in questions]] = 1
+    mean = np.eye(questions[-1].item + 1)[[q.item for q in questions]]
     mean /= mean.sum(0)
     return odds @ mean, 1 / (1 + np.exp(-odds)) @ mean, tokens, how
 
@@ -155,7 +148,7 @@ class Estimate(NamedTuple):
     high: float
 
     def __repr__(self):
-        value, low, high = (number(float(v)) for v in self)
+        value, low, high = map(number, self)
         return f"{value} [{low}, {high}]"
 
 
@@ -202,38 +195,39 @@ class SteeringCurve(Result):
             return self.names.index((name, which))
         raise ValueError(
             f"There is no vector {which} called {name!r} in this curve; there are "
-            f"{', '.join(_counted(self.names))}."
+            f"{_counted(self.names)}."
         )
 
-    def _long(self, **arrays):
-        "`arrays` (vectors, ..., multipliers) as columns beside name, number and multiplier"
-        v, *item, m = (a.ravel() for a in np.indices(next(iter(arrays.values())).shape))
-        names, numbers = zip(*self.names)
-        columns = {"name": np.array(names, object)[v], "number": np.array(numbers)[v]}
-        columns |= {"item": item[0]} if item else {}
-        columns["multiplier"] = np.array(self.multipliers)[m]
-        return pd.DataFrame(columns | {k: a.ravel() for k, a in arrays.items()})
+    def _are_controls(self):
+        "Which of the vectors are controls (vectors,)"
+        return np.array([name in self.controls for name, _ in self.names])
+
+    def _long(self, arrays, **axes):
+        "`arrays` (vectors, ..., multipliers) as columns beside name, number, `axes`, multiplier"
+        frame = pd.DataFrame(self.names, columns=["name", "number"])
+        for axis, values in {**axes, "multiplier": self.multipliers}.items():
+            frame = frame.merge(pd.Series(values, name=axis), how="cross")
+        return frame.assign(**{name: getattr(self, name).ravel() for name in arrays})
 
     def to_frame(self) -> pd.DataFrame:  # a row for each vector, item and multiplier
         "Every value: name, number, item, multiplier, log_odds, probability"
-        return self._long(log_odds=self.log_odds, probability=self.probability)
+        return self._long(["log_odds", "probability"], item=range(self.log_odds.shape[1]))
 
     def costs(self) -> pd.DataFrame:  # a row for each vector and multiplier
         "What each vector costs: name, number, multiplier, ratio, kl"
-        return self._long(ratio=self.ratio, kl=self.kl)
+        return self._long(["ratio", "kl"])
 
 # %% ../nbs/api/42_evaluation.ipynb #348e5713
 def _counted(names):
     "The `names` of vectors in words, with how many there are of each"
-    counts = pd.Series([n for n, _ in names]).value_counts(sort=False)
-    return [f"{n} ({c} vectors)" if c > 1 else str(n) for n, c in counts.items()]
+    counts = Counter(name for name, _ in names)
+    return ", ".join(f"{n} ({c} vectors)" if c > 1 else n for n, c in counts.items())
 
 
 def _span(multipliers):
     "The two ends of `multipliers`, in words"
-    if len(multipliers) == 1:
-        return "0 alone"
-    return f"{number(float(multipliers[0]))} to {number(float(multipliers[-1]))}"
+    ends = map(number, (multipliers[0], multipliers[-1]))
+    return " to ".join(ends) if len(multipliers) > 1 else "0 alone"
 
 # %% ../nbs/api/42_evaluation.ipynb #bde618a4
 MAX_RATIO = 1.2  # how many times as much neutral text may cost, for a multiplier to be usable
@@ -247,8 +241,8 @@ def usable(
 ) -> tuple:  # multipliers, 0 among them
     "The multipliers around 0 up to which neutral text costs no more"
     fine, zero = self.ratio[self.at(name)] <= max_ratio, self.multipliers.index(0)
-    low = zero - int(np.cumprod(fine[:zero][::-1]).sum())
-    high = zero + int(np.cumprod(fine[zero + 1 :]).sum())
+    low = zero - np.cumprod(fine[:zero][::-1]).sum()
+    high = zero + np.cumprod(fine[zero + 1 :]).sum()
     return self.multipliers[low : high + 1]
 
 # %% ../nbs/api/42_evaluation.ipynb #219189ff
@@ -310,13 +304,8 @@ def chance(
     name: str = "vector",  # the vector whose usable multipliers are taken
 ) -> np.ndarray:  # (controls,)
     "The mean slope of each control"
-    return np.array(
-        [
-            self.item_slopes(*n, max_ratio, (name,)).mean()
-            for n in self.names
-            if n[0] in self.controls
-        ]
-    )
+    controls = [n for n in self.names if n[0] in self.controls]
+    return np.array([self.item_slopes(*n, max_ratio, (name,)).mean() for n in controls])
 
 # %% ../nbs/api/42_evaluation.ipynb #303633a5
 def fieller(
@@ -336,27 +325,27 @@ def fieller(
 
 # %% ../nbs/api/42_evaluation.ipynb #017a544c
 @patch
-@property
-def no_share(self: SteeringCurve) -> str:  # empty where there is a share
-    "Why what the vector does is not given as a share of what the native vector does"
-    own, native = self._beside_native()
-    lengths = [l for l, (n, _) in zip(self.lengths, self.names) if n in self.controls]
-    chance = self.chance(name="native") / lengths if lengths else np.zeros(1)
-    native_slope = _mean(native, self.random_state)
-    if not native_slope.low > max(0, np.quantile(chance, 0.95)):
-        return "the target's own vector does not beat chance here: no share"
-    if np.isnan(fieller(own, native).value):
-        return "the interval of the share has no bounds: no share"
-    return ""
-
-
-@patch
 def _beside_native(self: SteeringCurve):
     "Slopes (items,) of the vector and of the native one, by length, where both are usable"
     return [
         self.item_slopes(n, 0, MAX_RATIO, ("vector", "native")) / self.lengths[self.at(n)]
         for n in ("vector", "native")
     ]
+
+
+@patch
+@property
+def no_share(self: SteeringCurve) -> str:  # empty where there is a share
+    "Why what the vector does is not given as a share of what the native vector does"
+    own, native = self._beside_native()
+    lengths = np.array(self.lengths)[self._are_controls()]
+    chance = self.chance(name="native") / lengths if len(lengths) else 0
+    native_slope = _mean(native, self.random_state)
+    if not native_slope.low > max(0, np.quantile(chance, 0.95)):
+        return "the target's own vector does not beat chance here: no share"
+    if np.isnan(fieller(own, native).value):
+        return "the interval of the share has no bounds: no share"
+    return ""
 
 
 @patch
@@ -375,11 +364,11 @@ def at_cost(
     sign: int = 1,  # 1 for positive multipliers, -1 for negative
 ) -> pd.DataFrame:  # name, number, multiplier, change, low, high, ratio; NaN where never so dear
     "What each vector changes where it costs `kl`, between the multipliers that were tried"
-    tried = sorted((m for m in self.multipliers if m * sign >= 0), key=abs)
-    side, size, rows = [self.multipliers.index(m) for m in tried], np.abs(tried), []
+    side = np.flatnonzero(np.array(self.multipliers) * sign >= 0)[::sign]
+    size, rows = np.abs(self.multipliers)[side], []
     for at, name in enumerate(self.names):
         root = np.maximum.accumulate(np.sqrt(self.kl[at, side]))  # about linear in the multiplier
-        m = np.interp(kl**0.5, root, size) if root[-1] >= kl**0.5 else np.nan
+        m = np.interp(kl**0.5, root, size, right=np.nan)
         change = np.array([np.interp(m, size, c) for c in self.change()[at][:, side]])
         ratio = np.interp(m, size, self.ratio[at, side])
         rows.append((*name, sign * m, *_mean(change, self.random_state), ratio))
@@ -397,15 +386,9 @@ def next_words(
     ends, zero = self.usable(max_ratio), self.multipliers.index(0)
     at = [self.multipliers.index(m) for m in (ends[0], ends[-1])]
     changed = (self.next_tokens[:, at] != self.next_tokens[:, [zero]]).any(1)
-    parts = [changed[: self.n_prompts], changed[self.n_prompts :]]
-    return pd.DataFrame(
-        {
-            "where": ["after the prompts", "in neutral text"],
-            "changed": [int(p.sum()) for p in parts],
-            "places": [*map(len, parts)],
-            "share": [float(p.mean()) for p in parts],
-        }
-    )
+    parts = zip(["after the prompts", "in neutral text"], np.split(changed, [self.n_prompts]))
+    rows = [(where, part.sum(), len(part), part.mean()) for where, part in parts]
+    return pd.DataFrame(rows, columns=["where", "changed", "places", "share"])
 
 
 @patch
@@ -451,7 +434,7 @@ def judge(
     )
     why = (
         f"it {way}. A unit of multiplier adds {slope} to them. Of {len(chance)} controls "
-        f"{quantile:.0%} add less than {number(float(bar))}. Measured where neutral text costs "
+        f"{quantile:.0%} add less than {number(bar)}. Measured where neutral text costs "
         f"at most {max_ratio} times as much (multipliers {_span(usable)})."
     )
     if len(usable) == 1:
@@ -465,7 +448,7 @@ def judge(
     at, cost = min(broken, key=lambda pair: abs(pair[0]))
     return (
         f"breaks the model: at multiplier {number(at)} neutral text costs "
-        f"{number(float(cost))} times as much. Short of that, {why}"
+        f"{number(cost)} times as much. Short of that, {why}"
     )
 
 # %% ../nbs/api/42_evaluation.ipynb #511451d5
@@ -486,30 +469,28 @@ def outcome(self: SteeringCurve) -> str:
 @patch
 def numbers(self: SteeringCurve):
     "What a reader wants to see of it"
-    chance, native, at_most = self.chance(), {}, {}
+    chance = self.chance()
     others = [n for n in self.names[1:] if n[0] not in self.controls]
-    if ("native", 0) in self.names:
-        native = {
-            "native_slope": str(self.slope("native")),
-            "effect_at_equal_length": self.no_share or str(self.effect_at_equal_length),
-        }
     controls = [n for n in self.names if n[0] in self.controls]
-    beside = {"others": ", ".join(_counted(others))} if others else {}
-    if len(chance):
-        at_most["chance"] = f"95% below {number(float(np.quantile(chance, 0.95)))}"
-    return {
+    found = {
         "model": self.model,
         "layers": self.layers,
         "items": self.log_odds.shape[1],
-        "controls": ", ".join(_counted(controls)) if controls else "none",
-        **beside,
+        "controls": _counted(controls) or "none",
+    }
+    if others:
+        found["others"] = _counted(others)
+    found |= {
         "multipliers": _span(self.multipliers),
         "usable": _span(self.usable()),
         "slope": str(self.slope()),
-        **at_most,
-        **native,
-        "verdict": self.verdict.partition(": it ")[0],
     }
+    if len(chance):
+        found["chance"] = f"95% below {number(np.quantile(chance, 0.95))}"
+    if ("native", 0) in self.names:
+        found["native_slope"] = str(self.slope("native"))
+        found["effect_at_equal_length"] = self.no_share or str(self.effect_at_equal_length)
+    return found | {"verdict": self.verdict.partition(": it ")[0]}
 
 # %% ../nbs/api/42_evaluation.ipynb #865f2b6b
 @patch
@@ -518,25 +499,22 @@ def bands(
     measure: str = "log_odds",  # or "probability"
 ) -> pd.DataFrame:  # a row for each vector that is no control, and multiplier
     "name, found in, multiplier, mean change of `measure` with its interval (low, high), ratio, kl"
-    change, rows = self.change(measure), []
+    change, frames = self.change(measure), []
     weights = _resamples(change.shape[1], self.random_state)
-    for i, (name, _) in enumerate(self.names):
-        if name in self.controls:
-            continue
+    for i in np.flatnonzero(~self._are_controls()):
         low, high = np.quantile(weights @ change[i], [0.025, 0.975], axis=0)
-        rows += zip(
-            [name] * len(low),
-            [self.origins[i]] * len(low),
-            self.multipliers,
-            change[i].mean(0),
-            low,
-            high,
-            self.ratio[i],
-            self.kl[i],
-        )
-    return pd.DataFrame(
-        rows, columns=["name", "found in", "multiplier", "change", "low", "high", "ratio", "kl"]
-    )
+        values = {
+            "name": self.names[i][0],
+            "found in": self.origins[i],
+            "multiplier": self.multipliers,
+            "change": change[i].mean(0),
+            "low": low,
+            "high": high,
+            "ratio": self.ratio[i],
+            "kl": self.kl[i],
+        }
+        frames.append(pd.DataFrame(values))
+    return pd.concat(frames, ignore_index=True)
 
 # %% ../nbs/api/42_evaluation.ipynb #0ae67126
 @patch
@@ -556,29 +534,26 @@ def chart(
     title: str | None = None,  # what is seen; model, layer and outcome where None
 ):  # -> altair chart: the change above, the cost below
     "The mean change over items with its interval; grey: 90% of the controls; below, what it costs"
-    frame, above, below = self.bands(measure), {}, {}
-    if self.controls:  # the band of the controls
-        at = [i for i, (name, _) in enumerate(self.names) if name in self.controls]
-        band = {"multiplier": self.multipliers}
-        for kind, values in (("", self.change(measure)[at].mean(1)), ("ratio_", self.ratio[at])):
-            ends = f"chance_{kind}low", f"chance_{kind}high"
-            band |= dict(zip(ends, np.quantile(values, [0.05, 0.95], axis=0)))
-        frame = frame.merge(pd.DataFrame(band))
-        above = dict(null_low="chance_low", null_high="chance_high")
-        below = dict(null_low="chance_ratio_low", null_high="chance_ratio_high")
-    also = ["found in", "change", "low", "high", "ratio", "kl"]
+    frame, at, null = self.bands(measure), self._are_controls(), [None] * 4
+    if at.any():  # the band of the controls
+        null = ["chance_low", "chance_ratio_low", "chance_high", "chance_ratio_high"]
+        values = self.change(measure)[at].mean(1), self.ratio[at]
+        band = np.concatenate(np.quantile(values, [0.05, 0.95], axis=1))
+        frame = frame.join(pd.DataFrame(band.T, self.multipliers, null), on="multiplier")
     frame["name"] = frame["name"].replace({"vector": self._called()})
-    shared = dict(name="name", x_title="multiplier", points=True, model="kind", also=also)
     frame["kind"] = frame["name"].replace({"vector": "native"})  # found in the model itself
-    line = partial(line_chart, frame, "multiplier", **shared)
+    also = ["found in", "change", "low", "high", "ratio", "kl"]
+    names = dict(name="name", x_title="multiplier", model="kind")
+    line = partial(line_chart, frame, "multiplier", points=True, also=also, **names)
     change = line(
         y="change",
         y_title=f"change of {measure.replace('_odds', '-odds')}",
         low="low",
         high="high",
-        **above,
+        null_low=null[0],
+        null_high=null[2],
     )
-    domain = float(min(0.95, self.ratio.min())), float(max(1.1 * max_ratio, self.ratio.max()))
+    domain = min(0.95, self.ratio.min()), max(1.1 * max_ratio, self.ratio.max())
     cost = line(
         y="ratio",
         y_title="perplexity, times",
@@ -586,11 +561,13 @@ def chart(
         domain=domain,
         threshold=max_ratio,
         height=90,
-        **below,
+        null_low=null[1],
+        null_high=null[3],
     )
-    n, layers = len(self.chance(max_ratio)), ", ".join(map(str, self.layers))
-    seen = f"mean of {self.log_odds.shape[1]} items" + f"; grey: 90% of {n} controls" * bool(n)
-    title = title or f"{self.model}, layer {layers}: {self.outcome}"
+    seen = f"mean of {self.log_odds.shape[1]} items"
+    if at.any():
+        seen += f"; grey: 90% of {at.sum()} controls"
+    title = title or f"{self.model}, layer {', '.join(map(str, self.layers))}: {self.outcome}"
     return stacked_chart([change, cost], [title, seen])
 
 # %% ../nbs/api/42_evaluation.ipynb #d10fab04
@@ -619,43 +596,24 @@ def _check_vectors(model, vector, controls, others, layers):
     taken = {"vector", *controls} & {*others} or {"vector"} & {*controls}
     if taken:
         raise ValueError(f"The name {taken.pop()!r} is taken; call the vector otherwise.")
-    lists = {"vector": [vector]}
-    for name, found in (others | controls).items():
-        lists[name] = list(found) if isinstance(found, (list, tuple)) else [found]
-    for name, found in lists.items():
+    vectors = {}
+    for name, found in {"vector": [vector], **others, **controls}.items():
+        found = list(found) if isinstance(found, (list, tuple)) else [found]
         if not found or not all(isinstance(v, SteeringVector) for v in found):
             came = type(found[0]).__name__ if found else "an empty list"
             raise TypeError(f"{name!r} should be a SteeringVector or a list of them; {came} came.")
-        for v in found:
+        for i, v in enumerate(found):
             v.check(model)
-    if 0 < (n := sum(len(lists[name]) for name in controls)) < MIN_CONTROLS:
+            vectors[name, i] = v.subset(layers)
+    if 0 < (n := sum(name in controls for name, _ in vectors)) < MIN_CONTROLS:
         warnings.warn(
             f"{n} controls are too few to say what chance gives: the verdict will be "
             f"'undecided'. At least {MIN_CONTROLS} are wanted.",
             stacklevel=3,
         )
-    return {
-        (name, i): _cut(v, layers) for name, found in lists.items() for i, v in enumerate(found)
-    }
-
-
-def _cut(vector, layers):
-    "`vector` at some of its `layers`; all where None"
-    if layers is None:
-        return vector
-    return vector.subset([layers] if isinstance(layers, (int, np.integer)) else list(layers))
+    return vectors
 
 # %% ../nbs/api/42_evaluation.ipynb #e6f58f85
-def _origin(vector, model):
-    "The model in which `vector` was found before it was moved; `model` where it does not say"
-    return vector.report.get("moved", {}).get("source") or vector.model or model
-
-
-def _addition(vector, multiplier):
-    "What is added where `vector` steers"
-    return Addition(dict(vector), multiplier, vector.hook)
-
-
 def _unsteered_in(values, vectors, multipliers):
     "`values` (1 + steps, ...), the first not steered, as (vectors, ..., multipliers)"
     zero, each = multipliers.index(0), len(multipliers) - 1
@@ -681,27 +639,28 @@ def steering_curve(
     model = LanguageModel.of(model)
     vectors = _check_vectors(model, vector, controls, others, layers)
     questions, report, sequences = check_items(model, items, texts)
-    ways = [_addition(v, m) for v in vectors.values() for m in multipliers if m]
+    ways = [Addition(v, m, v.hook) for v in vectors.values() for m in multipliers if m]
     odds, probability, after, how = _item_values(model, questions, ways, batch_size, progress)
     n = len(multipliers) - 1  # ways of the vector itself, which come first
     run = model.model, model.layers
     loss, kl, inside = text_costs(*run, sequences, ways, batch_size, progress, n_next=n)
     shaped = lambda values: _unsteered_in(values, len(vectors), multipliers)
-    lengths = (np.linalg.norm([np.linalg.norm(d) for d in v.values()]) for v in vectors.values())
-    if by := vector.report.get("moved", {}).get("method"):
+    moved = [v.report.get("moved", {}) for v in vectors.values()]
+    if by := moved[0].get("method"):
         report["method"] = by  # by which it was moved
+    origins = zip(moved, vectors.values())
     return SteeringCurve(
         model.name,
         vectors["vector", 0].layers,
         multipliers,
         tuple(vectors),
-        tuple(_origin(v, model.name) for v in vectors.values()),
-        tuple(map(float, lengths)),
+        tuple(m.get("source") or v.model or model.name for m, v in origins),
+        tuple(float(np.linalg.norm([*map(np.linalg.norm, v.values())])) for v in vectors.values()),
         tuple(controls or ()),
         shaped(odds),
         shaped(probability),
         np.exp(shaped(loss - loss[0])),
-        shaped(np.append(0, kl)),
+        shaped(kl),
         _unsteered_in(np.concatenate([after[: n + 1], inside], 1), 1, multipliers)[0],
         len(questions),
         float(np.exp(loss[0])),
@@ -726,11 +685,11 @@ def multiplier_range(
         )
     model = LanguageModel.of(model)
     vector.check(model)
-    vector, sequences = _cut(vector, layers), _texts(model, texts)
+    vector, sequences = vector.subset(layers), _texts(model, texts)
 
     def fits(sizes):
         "How many of the ascending `sizes` cost no more, either way"
-        ways = [_addition(vector, m) for size in sizes for m in (-size, size)]
+        ways = [Addition(vector, m, vector.hook) for size in sizes for m in (-size, size)]
         loss, *_ = text_costs(model.model, model.layers, sequences, ways, batch_size)
         fine = (np.exp(loss[1:] - loss[0]) <= max_ratio).reshape(-1, 2).all(1)
         return int(np.cumprod(fine).sum())
@@ -745,7 +704,7 @@ def multiplier_range(
     if k < len(sizes):
         finer = top * np.arange(16, 32) / 16
         top = finer[fits(finer[1:])]
-    return tuple(float(m) for m in np.linspace(-top, top, n))
+    return tuple(np.linspace(-top, top, n).tolist())
 
 # %% ../nbs/api/42_evaluation.ipynb #b942f01c
 @dataclass(frozen=True, repr=False, eq=False)
@@ -769,11 +728,9 @@ class LayerSweep(Result):
         max_ratio: float = MAX_RATIO,  # how many times as much neutral text may cost
     ) -> pd.DataFrame:  # a row for each layer, the strongest first
         "For each layer the multiplier that changes most, among the usable ones"
-        usable = {c.layers[0]: c.usable(max_ratio) for c in self.curves}
-        frame = self.to_frame()
-        fine = [r.multiplier in usable[r.layer] for r in frame.itertuples()]
-        most = frame.loc[frame[fine].groupby("layer")["change"].idxmax()]
-        return most.sort_values("change", ascending=False, ignore_index=True)
+        fine = [m in c.usable(max_ratio) for c in self.curves for m in c.multipliers]
+        frame = self.to_frame()[fine].sort_values("change", ascending=False, kind="stable")
+        return frame.drop_duplicates("layer", ignore_index=True)
 
     def numbers(self):
         "What a reader wants to see of it"
@@ -799,9 +756,9 @@ class LayerSweep(Result):
         m = first["multiplier"]
         edge = ", the largest that was tried" if m == self.curves[0].multipliers[-1] else ""
         return (
-            f"layer {first['layer']:.0f} at multiplier {number(float(m))}{edge}: log-odds up "
-            f"by {Estimate(first['change'], first['low'], first['high'])}, neutral text costs "
-            f"{number(float(first['ratio']))} times as much (at most {max_ratio} allowed)"
+            f"layer {first['layer']:.0f} at multiplier {number(m)}{edge}: log-odds up "
+            f"by {Estimate(*first[['change', 'low', 'high']])}, neutral text costs "
+            f"{number(first['ratio'])} times as much (at most {max_ratio} allowed)"
         )
 
 # %% ../nbs/api/42_evaluation.ipynb #f9ac74c1
@@ -819,21 +776,11 @@ def layer_sweep(
     if not isinstance(vector, SteeringVector):
         raise TypeError(f"A SteeringVector was wanted; {type(vector).__name__} came.")
     model = LanguageModel.of(model)
-    layers, items, curves = _cut(vector, layers).layers, list(items), []
-    for layer in tqdm(layers, "layers", leave=False, disable=not progress or len(layers) == 1):
-        curves.append(
-            steering_curve(
-                model,
-                vector,
-                items,
-                multipliers,
-                layers=[layer],
-                texts=texts,
-                batch_size=batch_size,
-                progress=False,
-            )
-        )
-    return LayerSweep(curves[0].model, tuple(curves))
+    how: dict = dict(texts=texts, batch_size=batch_size, progress=False)
+    layers, items = vector.subset(layers).layers, list(items)
+    bar = tqdm(layers, "layers", leave=False, disable=not progress or len(layers) == 1)
+    curves = [steering_curve(model, vector, items, multipliers, layers=i, **how) for i in bar]
+    return LayerSweep(model.name, tuple(curves))
 
 # %% ../nbs/api/42_evaluation.ipynb #01f84383
 @patch

@@ -133,9 +133,11 @@ def _made(directions, about):
 @patch
 def subset(
     self: SteeringVector,
-    layers: Any,  # a layer, or several
+    layers: Any,  # a layer, or several; all where None
 ) -> SteeringVector:
     "The vector at these layers alone; ValueError for a layer that it has not"
+    if layers is None:
+        return self
     wanted = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
     if odd := [l for l in wanted if l not in self]:
         raise ValueError(f"The vector has no layer {odd[0]}; it has {', '.join(map(str, self))}.")
@@ -410,7 +412,7 @@ def steer(
         raise ValueError(
             f"multiplier is a finite number, or one for each row of the batch; {multiplier!r} came."
         )
-    wanted = vector if layers is None else vector.subset(layers)
+    wanted = vector.subset(layers)
     deltas = {layer: by[..., None] * torch.tensor(v) for layer, v in wanted.items()}
     with model.adding(deltas, positions, vector.hook):
         yield model
