@@ -140,12 +140,14 @@ def row_sums(
     def batch(matrix, chosen, change):
         x = np.array(matrix[at] if chosen is None else matrix[chosen[at]], dtype=np.float64)
         x = torch.from_numpy(x).to(device)
-        return x if change is None else change(x)
+        x = x if change is None else change(x)
+        return x, x.sum(0), x.flatten() @ x.flatten()
 
     n, sums, made, tiles = len(A if rows[0] is None else rows[0]), {}, {}, []
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for at in row_blocks(n, batch_size or max(2048, *d.values())):
-            sides = dict(zip("AB", workers.map(batch, (A, B), rows, prepare)))
+            (a, *of_a), (b, *of_b) = workers.map(batch, (A, B), rows, prepare)
+            sides = dict(A=a, B=b)
             if not sums:
                 zeros = partial(torch.zeros, dtype=torch.float64, device=device)
                 d = {x: side.shape[1] for x, side in sides.items()}
@@ -153,9 +155,8 @@ def row_sums(
                 made = {xy: zeros([d[x] for x in xy]) for xy in products}
                 tiles = _tiles(sides, products)
             list(workers.map(partial(_add_product, made, sides), tiles))
-            for x, side in sides.items():
-                sums[x.lower()] += side.sum(0)
-            sums["squares"] += sides["B"].flatten() @ sides["B"].flatten()
+            for total, part in zip(sums.values(), (of_a[0], *of_b)):
+                total += part
     for xy, i, j in tiles:  # what lies below the diagonal is what lies above it
         if xy[0] == xy[1] and i != j:
             made[xy][j, i] = made[xy][i, j].T

@@ -7,6 +7,7 @@ __all__ = ['one_thread', 'row_blocks', 'free_memory', 'rows_that_fit', 'check_fi
 
 # %% ../nbs/api/04_parallel.ipynb #661eed9a
 import re
+import sys
 import time
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ import joblib
 import psutil
 import torch
 from joblib.parallel import get_active_backend
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from . import __version__
@@ -42,7 +43,7 @@ class _OneThread:
     "Linear algebra on one thread for as long as somebody is inside: `with one_thread: ...`"
 
     def __init__(self):
-        self.lock, self.inside, self.own = Lock(), 0, local()
+        self.lock, self.inside, self.own, self.modules = Lock(), 0, local(), 0
 
     def __reduce__(self):
         return _OneThread, ()  # another process has its own
@@ -51,7 +52,9 @@ class _OneThread:
         with self.lock:
             threads = torch.get_num_threads()
             if not self.inside:
-                self.threads, self.limits = threads, threadpool_limits(1)
+                if self.modules != len(sys.modules):  # looking for libraries takes milliseconds
+                    self.libraries, self.modules = ThreadpoolController(), len(sys.modules)
+                self.threads, self.limits = threads, self.libraries.limit(limits=1)
             self.inside += 1
         self.own.depth = getattr(self.own, "depth", 0) + 1
         # torch counts for each thread apart, and a new thread begins with what another has set last
@@ -72,15 +75,6 @@ class _OneThread:
 one_thread = _OneThread()
 
 # %% ../nbs/api/04_parallel.ipynb #6ecc63eb
-def _number(path, pattern=r"(\d+)"):
-    "The number that `pattern` finds in the file `path`; None where there is none"
-    try:
-        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) if found else None
-
-
 def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
     "Bytes left under the tightest limit of this process's control groups; None without a limit"
     try:
@@ -89,17 +83,15 @@ def _container_memory(root=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")
         return None
     group, left = root / (inner[1] if inner else ""), []
     while group.is_relative_to(root):
-        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
-        cache = (
-            _number(
-                group / "memory.stat",
-                r"^inactive_file "
-                r"(\d+)",
+        try:
+            limit, used, stat = (
+                (group / f"memory.{what}").read_text() for what in ("max", "current", "stat")
             )
-            or 0
-        )  # given up when it is needed
-        if limit is not None and used is not None:
-            left.append(limit - used + cache)
+            # cached files are given up when memory is needed
+            cache = sum(map(int, re.findall(r"^inactive_file (\d+)", stat, re.MULTILINE)))
+            left.append(int(limit) - int(used) + cache)
+        except (OSError, ValueError):
+            pass  # no such files here, or "max": no limit
         group = group.parent
     return min(left, default=None)
 
