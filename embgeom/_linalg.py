@@ -129,7 +129,7 @@ def row_sums(
     device=None,  # where the arithmetic is done
     batch_size=None,  # rows at a time; at least 2,048, and as many as there are columns, where None
 ) -> Sums:  # in float64, on the CPU
-    "The `Sums` of `A` and `B`, a batch of rows at a time, on as many threads as torch is set to use"
+    "The `Sums` of `A` and `B`, a batch of rows at a time, on as many threads as torch uses"
     d = dict(A=A.shape[1], B=B.shape[1])
     check_fits(
         8 * sum(d[x] * d[y] for x, y in products),
