@@ -16,11 +16,7 @@ _names = {
     "loading": ["load_space"],
     "models": ["LanguageModel"],
     "pocket": [],
-    "similarity": [
-        "global_similarity",
-        "token_similarity",
-        "similarity_matrix",
-    ],
+    "similarity": ["global_similarity", "token_similarity", "similarity_matrix"],
     "lle": ["lle_weights", "lle_similarity", "lle_neighbors"],
     "dimension": ["intrinsic_dimension", "dimension_similarity"],
     "coherence": ["semantic_coherence", "dimension_coherence"],
@@ -31,19 +27,10 @@ _names = {
     "hidden": ["hidden_alignment"],
     "evaluation": ["steering_curve", "layer_sweep"],
     "comparison": ["compare"],
-    "explorers": [
-        "GlobalExplorer",
-        "LLEExplorer",
-        "DimensionExplorer",
-        "SteeringExplorer",
-    ],
+    "explorers": ["GlobalExplorer", "LLEExplorer", "DimensionExplorer", "SteeringExplorer"],
     "transfers": ["transfer", "transfer_all"],
 }
-_module_of = {
-    name: module
-    for module, names in _names.items()
-    for name in [module, *names]
-}
+_module_of = {name: module for module, names in _names.items() for name in [module, *names]}
 
 # %% ../nbs/api/index.ipynb #498f6601
 def __getattr__(name):
