@@ -78,20 +78,20 @@ def foreign_format(
 ) -> str | None:  # "is a LoRA adapter ...: what to do", or None where it is nothing known
     "What `place` is, and what to do, if it is no checkpoint of transformers"
     path = Path(place).expanduser()
-    if path.is_dir():
-        names = {p.name for p in path.iterdir()}
-        kinds = re.compile(r"(?!adapter_).*\.(safetensors|bin|pt|pth|gguf)(\.index\.json)?$")
-        weights = [n for n in names if kinds.match(n)]
-        if "adapter_config.json" in names and not weights:
-            return _adapter(path)
-        if weights and set(weights) - {"model.bin"}:
-            return None
-        graphs = [p for p in (*path.glob("*.onnx"), *path.glob("onnx/*.onnx"))]
-        for file in [path / w for w in weights] + graphs[:1]:
-            if (kind := kind_of_file(file)) in ("ctranslate2", "onnx"):
-                return _ADVICE[kind]
+    if path.is_file():
+        kind = kind_of_file(path)
+        return _adapter(path.parent) if kind == "lora" else _ADVICE.get(kind or "")
+    if not path.is_dir():
         return None
-    if not path.is_file():
+    names = {p.name for p in path.iterdir()}
+    kinds = re.compile(r"(?!adapter_).*\.(safetensors|bin|pt|pth|gguf)(\.index\.json)?$")
+    weights = set(filter(kinds.match, names))
+    if "adapter_config.json" in names and not weights:
+        return _adapter(path)
+    if weights - {"model.bin"}:
         return None
-    kind = kind_of_file(path)
-    return _adapter(path.parent) if kind == "lora" else _ADVICE.get(kind or "")
+    graphs = [*path.glob("*.onnx"), *path.glob("onnx/*.onnx")]
+    for file in [path / name for name in weights] + graphs[:1]:
+        if (kind := kind_of_file(file)) in ("ctranslate2", "onnx"):
+            return _ADVICE[kind]
+    return None

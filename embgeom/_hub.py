@@ -199,8 +199,11 @@ def whole_file(
     "The path of one file of `repo` in the hub's cache, downloaded if it is not there"
     try:
         with _guarded(f"{filename} of {repo}", patience):
-            how: dict = dict(revision=revision, token=token, local_files_only=offline)
-            return Path(huggingface_hub.hf_hub_download(repo, filename, **how))
+            return Path(
+                huggingface_hub.hf_hub_download(
+                    repo, filename, revision=revision, token=token, local_files_only=offline
+                )
+            )
     except errors.LocalEntryNotFoundError as error:  # an EntryNotFoundError that means: no network
         known = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
         if known is huggingface_hub._CACHED_NO_EXIST:
@@ -273,9 +276,13 @@ def _append(file, source, start, end, bar):
     url = huggingface_hub.hf_hub_url(source.repo, source.filename, revision=source.commit)
     headers = utils.build_hf_headers(token=source.token)
     headers |= {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-    how: dict = dict(headers=headers, retry_on_exceptions=())
-    how["timeout"] = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with utils.http_stream_backoff("GET", url, **how) as answer:
+    with utils.http_stream_backoff(
+        "GET",
+        url,
+        headers=headers,
+        retry_on_exceptions=(),
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+    ) as answer:
         utils.hf_raise_for_status(answer)
         _check_range(answer, start, end, source)
         for block in answer.iter_bytes():

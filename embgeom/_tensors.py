@@ -14,7 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -97,16 +97,42 @@ _BITS = dict(
 FIRST, LONGEST = 100_000, 100_000_000  # bytes of a header to ask for at first, and to believe in
 
 # %% ../nbs/api/13_tensors.ipynb #53b9bc2e
-def _header(source):
-    "The header of a safetensors file as bytes"
+class _Header:
+    "Reads the beginning of a file, fetching it in growing pieces"
+
+    def __init__(self, source):
+        self.source, self.data, self.at = source, bytearray(), 0
+
+    def bytes(self, n):
+        start, size = self.at, self.source.size
+        self.at += n
+        if self.at > size:
+            raise _damaged(
+                self.source,
+                f"after {start:,} bytes another {n:,} should follow, and it has {size:,} in all",
+            )
+        while (done := len(self.data)) < self.at:
+            more = self.source.map(done, min(size, max(4 * done, self.at, FIRST)))
+            self.data += more.tobytes()
+        return bytes(self.data[start : self.at])
+
+    def numbers(self, code, n=1):
+        return struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize(f"<{code}")))
+
+    def number(self, code="Q"):
+        return self.numbers(code)[0]
+
+
+def _json_of(source):
+    "The JSON in the header of a safetensors file as bytes"
     if source.size < 8:
         raise _damaged(
             source,
             "a safetensors file begins with 8 bytes that say how long its "
             f"header is, and it has {source.size} bytes",
         )
-    first = bytes(source.map(0, min(source.size, FIRST)))
-    n = int.from_bytes(first[:8], "little")
+    header = _Header(source)
+    n = header.number()
     if n > LONGEST:
         raise _damaged(
             source, f"its header would be {n:,} bytes long, and {LONGEST:,} is the most there is"
@@ -115,8 +141,7 @@ def _header(source):
         raise _damaged(
             source, f"its header should be {n:,} bytes long, and only {source.size - 8:,} follow"
         )
-    rest = bytes(source.map(len(first), 8 + n)) if 8 + n > len(first) else b""
-    return (first + rest)[8 : 8 + n]
+    return header.bytes(n)
 
 
 def _once(pairs):
@@ -153,13 +178,13 @@ def _whole(values, least, most):
 
 def _entry(source, key, said, base):
     "What the header `said` of the tensor `key`, its place counted from the beginning of the file"
-    said = said if isinstance(said, dict) else {"said": said}
-    shape, offsets, dtype = (said.get(name) for name in ("shape", "data_offsets", "dtype"))
+    fields: Any = said if isinstance(said, dict) else {}
+    shape, offsets, dtype = map(fields.get, ("shape", "data_offsets", "dtype"))
     if not _whole(shape, 0, 64) or not _whole(offsets, 2, 2):
         raise _damaged(
             source,
             f"of the tensor '{shown(key)}' its header should say a shape and "
-            f"two offsets, and says {shown(said.get('said', said))}",
+            f"two offsets, and says {shown(said)}",
         )
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise _damaged(
@@ -167,7 +192,7 @@ def _entry(source, key, said, base):
             f"'{shown(key)}' has the type '{shown(dtype, 20)}', which no "
             "version of the format knows",
         )
-    shape, (start, end) = tuple(shape or ()), offsets or (0, 0)
+    shape, (start, end) = tuple(shape), offsets
     bits = math.prod(shape) * _BITS[dtype]
     if bits != 8 * (end - start):
         raise _damaged(
@@ -183,7 +208,7 @@ def safetensors_table(
     source,  # a `LocalFile` or `HubFile`
 ) -> dict:  # name -> `Stored`
     "The tensors that a safetensors file holds, from its header, once that has been found sound"
-    header = _header(source)
+    header = _json_of(source)
     base = at = 8 + len(header)
     table = {key: _entry(source, key, said, base) for key, said in _parsed(source, header).items()}
     before = "the header"
@@ -205,48 +230,25 @@ _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd"))
 _TEXT, _LIST = 8, 9
 
 
-class _Values:
-    "Reads the header of a GGUF file value by value, fetching it in growing pieces"
+def _text(header):
+    return header.bytes(header.number())
 
-    def __init__(self, source):
-        self.source, self.data, self.at = source, bytearray(), 0
 
-    def bytes(self, n):
-        start, size = self.at, self.source.size
-        self.at += n
-        if self.at > size:
-            raise _damaged(
-                self.source,
-                f"after {start:,} bytes another {n:,} should follow, and it has {size:,} in all",
-            )
-        while (done := len(self.data)) < self.at:
-            more = self.source.map(done, min(size, max(2 * done, self.at, 1 << 20)))
-            self.data += more.tobytes()
-        return bytes(self.data[start : self.at])
-
-    def numbers(self, code, n=1):
-        return struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize(f"<{code}")))
-
-    def number(self, code="Q"):
-        return self.numbers(code)[0]
-
-    def text(self):
-        return self.bytes(self.number())
-
-    def value(self, kind):
-        if kind == _TEXT:
-            return self.text()
-        if kind in _NUMBERS:
-            return self.number(_NUMBERS[kind])
-        if kind != _LIST:
-            raise _damaged(
-                self.source,
-                f"a value has the type number {kind}, which no version of the format knows",
-            )
-        kind, n = self.number("I"), self.number()
-        if kind in _NUMBERS:
-            return self.numbers(_NUMBERS[kind], n)
-        return [self.value(kind) for _ in range(n)]
+def _value(header, kind):
+    "The value of the type number `kind` that comes next in the `header` of a GGUF file"
+    if kind == _TEXT:
+        return _text(header)
+    if kind in _NUMBERS:
+        return header.number(_NUMBERS[kind])
+    if kind != _LIST:
+        raise _damaged(
+            header.source,
+            f"a value has the type number {kind}, which no version of the format knows",
+        )
+    kind, n = header.number("I"), header.number()
+    if kind in _NUMBERS:
+        return header.numbers(_NUMBERS[kind], n)
+    return [_value(header, kind) for _ in range(n)]
 
 # %% ../nbs/api/13_tensors.ipynb #59117b57
 def _gguf():
@@ -285,10 +287,10 @@ def _placed(source, name, shape, kind, start):
 # %% ../nbs/api/13_tensors.ipynb #be8709ae
 def _read_gguf(source):
     "Where the header of a GGUF file ends, its values, its tensors before their places are known"
-    values, fields, tensors = _Values(source), {}, {}
-    if source.size < 24 or values.bytes(4) != b"GGUF":
+    header, fields, tensors = _Header(source), {}, {}
+    if source.size < 24 or header.bytes(4) != b"GGUF":
         raise _damaged(source, "a GGUF file begins with the letters GGUF, and this one does not")
-    version = values.number("I")
+    version = header.number("I")
     if version & 0xFFFF == 0:
         raise ValueError(
             f"{source.name} was made for big-endian machines. Take the usual, "
@@ -299,23 +301,23 @@ def _read_gguf(source):
             f"{source.name} has version {version} of the GGUF format; 2 and 3 are "
             "read. Take a newer version of the file."
         )
-    n_tensors, n_fields = values.numbers("Q", 2)
+    n_tensors, n_fields = header.numbers("Q", 2)
 
     def name_for(table):
-        name = values.text().decode("utf-8", "replace")
+        name = _text(header).decode("utf-8", "replace")
         if name in table:
             raise _damaged(source, f"it names '{shown(name)}' twice")
         return name
 
     for _ in range(n_fields):
         name = name_for(fields)
-        fields[name] = values.value(values.number("I"))
+        fields[name] = _value(header, header.number("I"))
     for _ in range(n_tensors):
-        name, n = name_for(tensors), values.number("I")
+        name, n = name_for(tensors), header.number("I")
         if n > 8:
             raise _damaged(source, f"'{shown(name)}' should have {n:,} dimensions")
-        tensors[name] = values.numbers("Q", n)[::-1], values.number("I"), values.number()
-    return values.at, fields, tensors
+        tensors[name] = header.numbers("Q", n)[::-1], header.number("I"), header.number()
+    return header.at, fields, tensors
 
 
 def gguf_table(
@@ -387,8 +389,7 @@ def row_pieces(
     # together they are at most as much as the rows themselves
     cheap = (gaps[order] <= REQUEST) & (np.cumsum(gaps[order]) <= len(rows) * row_bytes)
     cuts = np.sort(order[~cheap])
-    firsts, lasts = rows[np.append(0, cuts + 1).astype(int)], rows[np.append(cuts, -1).astype(int)]
-    return list(zip(firsts.tolist(), (lasts + 1).tolist()))
+    return [(int(piece[0]), int(piece[-1]) + 1) for piece in np.split(rows, cuts + 1)]
 
 
 @dataclass(frozen=True)
@@ -433,22 +434,18 @@ class Matrix:
                 f"{self.name} has the shape {self.shape}, so there is nothing in it. "
                 "Take another file, or name another tensor."
             )
-        advice = "Nothing has been read. Free some"
-        if dtype != "float16":
-            advice += ", or pass dtype='float16', which takes less"
+        half = ", or pass dtype='float16', which takes less" if dtype != "float16" else ""
         check_fits(
             math.prod(self.shape) * np.dtype(dtype).itemsize,
             f"{self.name} ({self.shape[0]:,} x {self.shape[1]:,}) as {dtype}",
-            f"{advice}.",
+            f"Nothing has been read. Free some{half}.",
         )
         out = torch.from_numpy(np.empty(self.shape, dtype))
         filled = out.T if self.by_columns else out
         step = max(1, BLOCK // 4 // filled.shape[1])
         for a in range(0, len(filled), step):
             rows = self.part(a, min(a + step, len(filled)))
-            filled[a : a + step] = (
-                rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows)
-            )
+            filled[a : a + step] = torch.as_tensor(rows)
         return out.numpy()
 
 
@@ -458,21 +455,25 @@ _QUANTIZED = (
 )
 
 # %% ../nbs/api/13_tensors.ipynb #6bf9ff76
-def _parts(source, stored):
-    "Two ways to get the bytes of rows first to last, all fetched at once or alone; bytes of a row"
+def _in_file(source, stored, name, dtype, values):
+    "The `Matrix` of type `dtype` that lies in `source`; `values` makes numbers of its bytes"
     row_bytes = (stored.end - stored.start) // max(1, stored.shape[0])
 
     @cache
     def whole():
         return source.map(stored.start, stored.end).reshape(stored.shape[0], -1)
 
+    def part(first, last):
+        return values(whole()[first:last])
+
     def alone(first, last):
         if source.has(stored.start, stored.end):
-            return whole()[first:last]
+            return part(first, last)
         start = stored.start + first * row_bytes
-        return source.map(start, start + (last - first) * row_bytes).reshape(last - first, -1)
+        data = source.map(start, start + (last - first) * row_bytes)
+        return values(data.reshape(last - first, -1))
 
-    return lambda first, last: whole()[first:last], alone, row_bytes
+    return Matrix(stored.shape, dtype, part, name, alone=alone, row_bytes=row_bytes)
 
 
 _TORCH = dict(
@@ -491,20 +492,11 @@ def safetensors_matrix(
     name: str = "the matrix",  # for messages
 ) -> Matrix:  # of which nothing has been read
     "One matrix in a safetensors file"
-    if stored.dtype not in _TORCH:
+    dtype = _TORCH.get(stored.dtype)
+    if dtype is None:
         raise ValueError(f"{name} is stored as {stored.dtype}: {_QUANTIZED}")
-    dtype = _TORCH[stored.dtype]
-
-    rows, alone, row_bytes = _parts(source, stored)
     values = lambda data: torch.from_numpy(data).view(dtype)
-    return Matrix(
-        stored.shape,
-        str(dtype).removeprefix("torch."),
-        lambda a, b: values(rows(a, b)),
-        name,
-        alone=lambda a, b: values(alone(a, b)),
-        row_bytes=row_bytes,
-    )
+    return _in_file(source, stored, name, str(dtype).removeprefix("torch."), values)
 
 # %% ../nbs/api/13_tensors.ipynb #a605ae55
 def gguf_matrix(
@@ -522,31 +514,19 @@ def gguf_matrix(
             "undo. Try a newer one (pip install -U gguf), or take the file in another "
             "quantization, such as Q8_0."
         )
-
-    rows, alone, row_bytes = _parts(source, stored)
     values = lambda data: data.view("f8") if kind == kinds.F64 else gguf.dequantize(data, kind)
-    return Matrix(
-        stored.shape,
-        stored.dtype,
-        lambda a, b: values(rows(a, b)),
-        name,
-        alone=lambda a, b: values(alone(a, b)),
-        row_bytes=row_bytes,
-    )
+    return _in_file(source, stored, name, stored.dtype, values)
 
 # %% ../nbs/api/13_tensors.ipynb #4e887e69
-@contextmanager
 def present(
     module,  # of a loaded model
-):  # for the time of the `with` block
+):  # a context for a `with` block
     "Bring back the weights of `module` that `device_map` has put aside"
     if not hasattr(module, "_hf_hook"):
-        yield
-    else:
-        from accelerate.utils import align_module_device
+        return nullcontext()
+    from accelerate.utils import align_module_device
 
-        with align_module_device(module):
-            yield
+    return align_module_device(module)
 
 
 def _plain_weight(module):

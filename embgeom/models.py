@@ -22,8 +22,7 @@ import transformers
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 from torch import nn
 from tqdm.auto import tqdm
-from transformers.models.auto import modeling_auto
-from transformers.utils import logging
+from transformers import logging
 
 from . import pocket
 from ._files import shown
@@ -42,7 +41,7 @@ from embgeom._forwards import (
 )
 from ._hub import is_reachable, whole_file
 from ._patch import patch
-from .loading import load_space
+from .loading import is_encoder, load_space, place_of
 from .results import Result
 from .spaces import EmbeddingSpace
 
@@ -50,7 +49,7 @@ from .spaces import EmbeddingSpace
 def _lists(module, name=""):
     "name -> list of modules in `module`, of those in no other list and whose members have parts"
     if isinstance(module, nn.ModuleList):
-        return {name: module} if len(module) and any(True for _ in module[0].children()) else {}
+        return {name: module} if len(module) and list(module[0].children()) else {}
     found = {}
     for part, child in module.named_children():
         found |= _lists(child, f"{name}.{part}" if name else part)
@@ -64,17 +63,11 @@ def find_layers(
     "The list of modules with most parameters, or the one at `name`; ValueError if it is not clear"
 
     def refusal(why):
-        lists = (
-            ", ".join(
-                f"{n!r} ({len(l)} of {type(l[0]).__name__})"
-                for n, l in list(_lists(model).items())[:8]
-            )
-            or "none"
-        )
+        lists = [f"{n!r} ({len(l)} of {type(l[0]).__name__})" for n, l in _lists(model).items()]
         return ValueError(
             f"The layers of {type(model).__name__} {why}. Name the list that holds "
             "them, as in LanguageModel(model, layers='transformer.h'). Lists of "
-            f"modules in it: {lists}."
+            f"modules in it: {', '.join(lists[:8]) or 'none'}."
         )
 
     def size(module):
@@ -100,36 +93,33 @@ def find_layers(
 @contextmanager
 def _without_bars():
     "No bars and warnings of `transformers` for a while: what matters is raised"
-    shown, hub_shows = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    verbosity = transformers.logging.get_verbosity()
-    if shown:
-        logging.disable_progress_bar()
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    bars, no_bars_of_hub = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        transformers.logging.set_verbosity(verbosity)
-        if shown:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()
-        if not hub_shows:
+        if no_bars_of_hub:
             disable_progress_bars()  # both go by one switch
 
 
 def _check_weights(model, report, name):
     "Refuse a model whose checkpoint lacks weights, by the loading `report` of transformers"
-    config, kind = model.config, type(model).__name__
-    encoder = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if encoder and not config.is_encoder_decoder and not getattr(config, "is_decoder", False):
+    if is_encoder(model.config):
         raise ValueError(
-            f"{name} ({config.model_type}) is an encoder: it reads in both directions "
+            f"{name} ({model.config.model_type}) is an encoder: it reads in both directions "
             "and has no language-model head that could be steered. Its token "
             'embeddings are there: load_space(..., "input").'
         )
     odd = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if odd:
         raise ValueError(
-            f"{name} lacks {len(odd)} of the weights of a {kind}, such as {odd[0]}: "
-            "transformers would make them up at random. Give a checkpoint of a "
+            f"{name} lacks {len(odd)} of the weights of a {type(model).__name__}, such as "
+            f"{odd[0]}: transformers would make them up at random. Give a checkpoint of a "
             "causal language model with its head; embeddings alone can be read by "
             "load_space."
         )
@@ -139,40 +129,12 @@ _WANTED = (
     f"Wanted is one of {', '.join(pocket.NAMES)}, a folder with config.json, weights and "
     "tokenizer, a GGUF file, or a model on the hub."
 )
+_A_FILE = (
+    ". Give the folder that holds it together with its config.json and tokenizer, or a GGUF file."
+)
 
 
-def _place_of(model: str | Path) -> tuple:  # a folder or name on the hub, a GGUF file in it or None
-    "Where the model called `model` is; ValueError or FileNotFoundError where it cannot be one"
-    if model in pocket.NAMES and not Path(model).exists():
-        return str(pocket.path(str(model))), None
-    path = Path(model).expanduser()
-    if foreign := foreign_format(path):
-        raise ValueError(f"{model} {foreign}.")
-    if path.is_file():
-        if path.suffix == ".gguf":
-            return str(path.parent), path.name
-        raise ValueError(
-            f"{model} is a single file. Give the folder that holds it together with "
-            "its config.json and tokenizer, or a GGUF file."
-        )
-    if path.is_dir():
-        graphs = sorted(p.name for p in path.glob("*.gguf"))
-        if (path / "config.json").exists() or not graphs:
-            return str(path), None
-        if len(graphs) == 1:
-            return str(path), graphs[0]
-        raise ValueError(
-            f"{path} holds {len(graphs)} GGUF files. Name one of them: {', '.join(graphs[:9])}."
-        )
-    parts = str(model).split("/")
-    if isinstance(model, Path) or parts[0] in ("", ".", "..", "~"):
-        raise FileNotFoundError(f"There is no folder or file {model}. {_WANTED}")
-    if len(parts) == 3 and parts[2].endswith(".gguf"):
-        return "/".join(parts[:2]), parts[2]
-    return str(model), None
-
-
-def _options(place: str, file: str | None, revision, token) -> dict:
+def _options(place: str, file: str, revision, token) -> dict:
     "What `from_pretrained` is told of a model at `place`; the hub's errors come here, in words"
     options: dict = dict(trust_remote_code=False) | (dict(gguf_file=file) if file else {})
     if Path(place).exists():
@@ -186,17 +148,16 @@ def _options(place: str, file: str | None, revision, token) -> dict:
 
 def _load(model, revision, token, dtype, device_map) -> tuple:  # model, tokenizer, name
     "The causal language model that `model` names, in full, with its tokenizer"
-    place, file = _place_of(model)
-    options = _options(place, file, revision, token)
-    name = file or (Path(place).resolve().name if Path(place).exists() else place)
-    more = {k: v for k, v in dict(dtype=dtype, device_map=device_map).items() if v is not None}
-    quiet = "local_files_only" not in options or options["local_files_only"]
-    with _without_bars() if quiet else nullcontext():
+    place, file = place_of(model, (".gguf",), _A_FILE, _WANTED)
+    options = _options(str(place), file, revision, token)
+    name = file or (place.resolve().name if isinstance(place, Path) else place)
+    how = dict(output_loading_info=True, dtype=dtype or "auto", device_map=device_map)
+    kind: Any = transformers.AutoModelForCausalLM
+    with _without_bars() if options.get("local_files_only", True) else nullcontext():
         try:
-            read: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
+            loaded, report = kind.from_pretrained(
+                place, ignore_mismatched_sizes=True, **options, **how
             )
-            loaded, report = read
             _check_weights(loaded, report, name)  # those of another shape too
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         except (ConnectionError, PermissionError, torch.OutOfMemoryError):
@@ -301,8 +262,7 @@ class LanguageModel:
         **options: Any,  # of load_space
     ) -> EmbeddingSpace:
         "The matrix of embeddings, with the bytes of each row's token"
-        given = {"name": self.name, "tokenizer": options.get("tokenizer") or self.tokenizer}
-        return load_space(self.model, role, **{**given, **options})
+        return load_space(self, role, **options)
 
     def __repr__(self):
         kind, shape = type(self.model).__name__, f"{self.n_layers} layers, {self.dim} dimensions"
@@ -324,11 +284,11 @@ def tokenizer(self: LanguageModel) -> Any:
             )
         revision = getattr(self.model.config, "_commit_hash", None)
         try:
-            options = _options(place, None, revision, None)
+            options = _options(place, "", revision, None)
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        except (ConnectionError, PermissionError):
+            raise
         except (OSError, ValueError) as error:
-            if isinstance(error, (ConnectionError, PermissionError)):
-                raise
             raise ValueError(
                 f"The tokenizer of this {type(self.model).__name__} cannot be found where "
                 f"it says that it came from ({shown(error, 200)}): give "
@@ -348,12 +308,9 @@ def modules(
     n = self.n_layers
     if layers is None:
         layers = range(n)
-    layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
-
-    def fits(l):
-        return isinstance(l, (int, np.integer)) and not isinstance(l, bool) and 0 <= l < n
-
-    odd = [l for l in layers if not fits(l)]
+    whole = int, np.integer
+    layers = [layers] if isinstance(layers, whole) else list(layers)
+    odd = [l for l in layers if isinstance(l, bool) or not isinstance(l, whole) or not 0 <= l < n]
     if odd or not layers:
         raise ValueError(
             f"layers are numbers from 0 to {n - 1}; {repr(odd[0]) if odd else 'none'} came."
@@ -475,6 +432,18 @@ def places(
     return wanted % n
 
 
+def _in_batches(model, texts, positions, batch_size, progress=False):
+    "What `model` takes of `texts`, some at a time, and the wanted positions of each of these"
+    check_size(batch_size)
+    rows = model.read(texts)
+    wanted = [places(positions, len(row), i) for i, row in enumerate(rows)]
+    starts = range(0, len(rows), batch_size)
+    silent = not progress or len(starts) == 1
+    for start in tqdm(starts, desc="Reading", leave=False, disable=silent):
+        part = slice(start, start + batch_size)
+        yield pad(rows[part], model.device), wanted[part]
+
+
 @patch
 def hidden_states(
     self: LanguageModel,
@@ -486,19 +455,14 @@ def hidden_states(
     progress: bool = False,  # whether to show a bar
 ) -> Iterator[dict]:  # for each text in turn: layer -> array (positions, width), float32
     "What the layers put out while the model reads `texts`; ValueError for what does not fit"
-    check_size(batch_size)
-    modules, rows = self.modules(layers, hook), self.read(texts)
-    wanted = [places(positions, len(row), i) for i, row in enumerate(rows)]
-    starts = range(0, len(rows), batch_size)
-    silent = not progress or len(starts) == 1
-    for start in tqdm(starts, desc="Reading", leave=False, disable=silent):
-        part, kept = slice(start, start + batch_size), {}
+    modules, kept = self.modules(layers, hook), {}
+    for inputs, wanted in _in_batches(self, texts, positions, batch_size, progress):
 
         def keep(layer, states):
-            kept[layer] = [states[i, p].float().cpu().numpy() for i, p in enumerate(wanted[part])]
+            kept[layer] = [states[i, p].float().cpu().numpy() for i, p in enumerate(wanted)]
 
-        run_until(self.model, pad(rows[part], self.device), modules, keep)
-        for i in range(len(rows[part])):
+        run_until(self.model, inputs, modules, keep)
+        for i in range(len(wanted)):
             yield {layer: kept[layer][i] for layer in modules}
 
 # %% ../nbs/api/23_models.ipynb #73996434
@@ -551,14 +515,10 @@ def logits(
     batch_size: int = 8,  # texts at a time
 ) -> Iterator[np.ndarray]:  # for each text in turn: (positions, vocabulary), float32
     "The logits of the next token, with `add` added; errors as in hidden_states"
-    check_size(batch_size)
-    rows = self.read(texts)
-    wanted = [places(positions, len(row), i) for i, row in enumerate(rows)]
-    for start in range(0, len(rows), batch_size):
-        part = slice(start, start + batch_size)
-        with for_use(self.model), self.adding(add or {}, hook=hook) if add else nullcontext():
-            found = self.model(**pad(rows[part], self.device)).logits
-        for row, at in zip(found, wanted[part]):
+    for inputs, wanted in _in_batches(self, texts, positions, batch_size):
+        with for_use(self.model), self.adding(add, hook=hook) if add else nullcontext():
+            found = self.model(**inputs).logits
+        for row, at in zip(found, wanted):
             yield row[at].float().cpu().numpy()
 
 
@@ -573,7 +533,7 @@ def generate(
     **options: Any,  # of transformers' generate; the likeliest token each time where none are given
 ) -> list:  # what follows each prompt
     "How the model goes on after each of `prompts`, one at a time; errors as in adding"
-    if vector is not None and hasattr(vector, "check"):
+    if hasattr(vector, "check"):
         vector.check(self)
     deltas = {l: multiplier * torch.as_tensor(np.array(v)) for l, v in (vector or {}).items()}
     hook, said = getattr(vector, "hook", "layer"), []
@@ -596,14 +556,14 @@ class FinalNorm(Result):
 
 
 def _watch(model):
-    "What the head reads in a short text; module -> output, as they run; and module -> input"
+    "What the head reads in a short text; module -> output, as they end; and module -> input"
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
         raise ValueError(
             f"{type(model).__name__} has no head. Load the model with it: "
             "AutoModelForCausalLM.from_pretrained(...)."
         )
-    inputs, outputs, read = {}, {}, []
+    inputs, outputs = {}, {}
 
     def note(module, args, output):
         for kept, value in ((inputs, args), (outputs, output)):
@@ -611,22 +571,18 @@ def _watch(model):
             if isinstance(value, torch.Tensor):
                 kept.setdefault(module, value.float().cpu())
 
-    def note_head(_, args):
-        read.append(args[0].float().cpu())
-
     ids = torch.tensor([[1, 2]], device=device_of(model))
     with for_use(model), ExitStack() as stack:
         for m in model.modules():
             stack.callback(m.register_forward_hook(note).remove)
-        stack.callback(head.register_forward_pre_hook(note_head).remove)
         decoder = dict(decoder_input_ids=ids) if model.config.is_encoder_decoder else {}
         model(input_ids=ids, **decoder)
-    return read[0], outputs, inputs
+    return inputs[head], outputs, inputs
 
 
 def _times(x, y):
-    "The number that `y` is multiplied by to make `x`, or None"
-    if x.shape != y.shape:
+    "The number that `y` is multiplied by to make `x`, or None where there is none, or no tensor"
+    if x is None or y is None or x.shape != y.shape:
         return None
     by = float((x * y).sum() / (y * y).sum())
     same = torch.allclose(x, by * y, rtol=1e-3, atol=1e-5 * float(x.abs().max()))
@@ -667,13 +623,12 @@ def _probe(norm, width, device):
 def final_norm(self: LanguageModel) -> FinalNorm:
     "The norm between the last layer and the head; ValueError if there is something else"
     read, outputs, inputs = _watch(self.model)
-    width, last = read.shape[-1], self.layers[-1]
-    if last in outputs and _times(read, outputs[last]) is not None:
+    width, last = read.shape[-1], outputs.get(self.layers[-1])
+    if _times(read, last) is not None:
         return FinalNorm(nn.Identity(), np.ones(width, dtype=np.float32), False)
     candidates = ((m, by) for m, out in outputs.items() if (by := _times(read, out)) is not None)
     norm, by = next(candidates, (None, 1))
-    known = norm in inputs and last in outputs and _times(inputs[norm], outputs[last]) is not None
-    if not known:
+    if _times(inputs.get(norm), last) is None:
         what = "something that no module puts out"
         if norm is not None:
             what = f"a {type(norm).__name__}"
