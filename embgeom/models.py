@@ -149,8 +149,9 @@ def _options(place: str, file: str, revision, token) -> dict:
 def _load(model, revision, token, dtype, device_map) -> tuple:  # model, tokenizer, name
     "The causal language model that `model` names, in full, with its tokenizer"
     place, file = place_of(model, (".gguf",), _A_FILE, _WANTED)
-    options = _options(str(place), file, revision, token)
     name = file or (place.resolve().name if isinstance(place, Path) else place)
+    place = str(place)
+    options = _options(place, file, revision, token)
     how = dict(output_loading_info=True, dtype=dtype or "auto", device_map=device_map)
     kind: Any = transformers.AutoModelForCausalLM
     with _without_bars() if options.get("local_files_only", True) else nullcontext():
