@@ -34,7 +34,7 @@ from embgeom._tensors import (
     safetensors_table,
     tensor_matrix,
 )
-from .spaces import EmbeddingSpace, of_rows, token_label
+from .spaces import EmbeddingSpace, first_labels, of_rows, token_label
 from .vocab import TokenKeys, first_of_each, is_reserved, token_keys
 
 # %% ../nbs/api/20_loading.ipynb #9b806abc
@@ -869,15 +869,12 @@ FEW = 10_000  # more rows than this are not needed to know what untrained ones l
 
 def _refuse_broken(tokens, name):
     "An error if there are `tokens` whose rows are not finite"
-    if not len(tokens):
-        return
-    examples = ", ".join(repr(token_label(t)) for t in tokens[:5])
-    if len(tokens) > 5:
-        examples += ", ..."
-    raise ValueError(
-        f"{len(tokens):,} rows of {name} hold NaN or infinities ({examples}). The "
-        "file is damaged, or dtype= is too narrow for it."
-    )
+    if len(tokens):
+        more = ", ..." if len(tokens) > 5 else ""
+        raise ValueError(
+            f"{len(tokens):,} rows of {name} hold NaN or infinities ({first_labels(tokens)}"
+            f"{more}). The file is damaged, or dtype= is too narrow for it."
+        )
 
 
 def _sort_rows(matrix, keys, keep, name):
@@ -911,9 +908,6 @@ def _sort_rows(matrix, keys, keep, name):
     return of(kept), {why: of(np.flatnonzero(verdict == why)) for why in _LEFT_OUT}, of(suspects)
 
 # %% ../nbs/api/20_loading.ipynb #03de5652
-_DTYPES = ("float32", "float64", "float16")
-
-
 def _check_request(role, keep, dtype):
     "Refuse a `role`, `keep` or `dtype` that means nothing; the dtype by its name in NumPy"
     if role not in ("input", "output"):
@@ -928,7 +922,7 @@ def _check_request(role, keep, dtype):
             f"keep is a list of what to keep, of {', '.join(map(repr, KEEPABLE))}; {odd[0]!r} came."
         )
     name = str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
-    if name in _DTYPES:
+    if name in ("float32", "float64", "float16"):
         return name
     raise ValueError(
         "dtype is 'float32', 'float64' or 'float16' (what NumPy has), whatever the "
@@ -944,10 +938,10 @@ def _rows_of(keys, tokens, name):
     row = {t: i for i, t in keys.items()}
     if rows := sorted(row[t] for t in wanted if t in row):
         return rows, [t for t in wanted if t not in row]
-    examples = ", ".join(repr(token_label(t)) for t in [*wanted][:4])
     raise ValueError(
-        f"None of the {len(wanted):,} tokens that were asked for ({examples}) is in the vocabulary "
-        f"of {name}, {len(keys):,} tokens. Most words are known with a space before them: ' king'."
+        f"None of the {len(wanted):,} tokens that were asked for ({first_labels(wanted, 4)}) is in "
+        f"the vocabulary of {name}, {len(keys):,} tokens. Most words are known with a space "
+        "before them: ' king'."
     )
 
 

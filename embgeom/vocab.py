@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .results import Result
-from .spaces import EmbeddingSpace, SpacePair, token_label
+from .spaces import EmbeddingSpace, SpacePair, first_labels
 
 # %% ../nbs/api/10_vocab.ipynb #2107cd04
 def _byte_table():
@@ -275,9 +275,7 @@ def _check_overlap(a, b, n):
     "Refuse an overlap of `n` tokens if it is too small to compare `a` and `b`"
     if n >= max(2, min(MIN_TOKENS, (min(len(a), len(b)) + 1) // 2)):
         return
-    show = lambda space: ", ".join(
-        repr(token_label(t)) for t in space.tokens[len(space) // 2 :][:4]
-    )
+    show = lambda space: first_labels(space.tokens[len(space) // 2 :], 4)
     raise ValueError(
         f"Only {n} tokens are common to {a.name or 'the first space'} ({len(a):,} tokens, such as "
         f"{show(a)}) and {b.name or 'the second'} ({len(b):,}, such as {show(b)}). Their "
@@ -385,19 +383,6 @@ def _as_row(result):
     values = np.asarray(result, dtype=float)
     return {"value" if values.ndim == 0 else "mean": float(values.mean())}
 
-# %% ../nbs/api/10_vocab.ipynb #ac42d074
-def _labels(thing, groups):
-    "One label for each token of `thing`"
-    if groups is None:
-        return token_groups(thing.tokens)
-    labels = np.asarray(groups, dtype=object)
-    if labels.shape != (len(thing),):
-        raise ValueError(
-            f"groups gives one label for each of the {len(thing):,} tokens; shape {labels.shape} "
-            "came."
-        )
-    return labels
-
 # %% ../nbs/api/10_vocab.ipynb #245055f6
 def by_group(
     analysis,  # a function of a pair or space that gives a number, an array (n,), or a `Result`
@@ -408,7 +393,13 @@ def by_group(
     pd.DataFrame
 ):  # one row a group: group, n_tokens, the numbers, and a note where they are missing
     "Run `analysis` on the tokens of each group of `data` alone"
-    labels, rows, notes, failed = _labels(data, groups), [], [], []
+    labels = np.asarray(token_groups(data) if groups is None else groups, dtype=object)
+    if labels.shape != (len(data),):
+        raise ValueError(
+            f"groups gives one label for each of the {len(data):,} tokens; shape {labels.shape} "
+            "came."
+        )
+    rows, notes, failed = [], [], []
     place = {label: i for i, label in enumerate(GROUPS)}
     for label in sorted(set(labels), key=lambda s: (place.get(s, len(GROUPS)), str(s))):
         chosen = np.flatnonzero(labels == label)
