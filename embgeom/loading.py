@@ -547,25 +547,22 @@ def _from_checkpoint(checkpoint, role, tensor=None):
     if tensor or checkpoint.only and not checkpoint.file("config.json"):
         return _named_tensor(checkpoint, role, tensor)
     config, stored = _config(checkpoint), _stored(checkpoint)
-    known = _by_usual_names(config, role, stored)
-    kind, keys, tied, shape = known or _by_class(config, role, stored, checkpoint.name)
-    matrix = _held(checkpoint, stored[keys[0]], keys[0], role)
-    if known and matrix.shape != shape:
-        kind, keys, tied, shape = _by_class(config, role, stored, checkpoint.name)
-        matrix = _held(checkpoint, stored[keys[0]], keys[0], role)
-    key, *others = keys
-    if matrix.shape != shape:
-        raise ValueError(
-            f"The config of {checkpoint.name} makes {shown(key)} "
-            f"{shape}, and the file holds {matrix.shape}. They "
-            "do not belong together: check vocab_size and hidden_size."
-        )
-    return matrix, dict(
-        architecture=kind,
-        tensor=key,
-        file=stored[key],
-        tied=tied and _same(checkpoint, stored, keys),
-        also_stored=others,
+    for way in (_by_usual_names, partial(_by_class, name=checkpoint.name)):
+        if found := way(config, role, stored):
+            kind, (key, *others), tied, shape = found
+            matrix = _held(checkpoint, stored[key], key, role)
+            if matrix.shape == shape:
+                return matrix, dict(
+                    architecture=kind,
+                    tensor=key,
+                    file=stored[key],
+                    tied=tied and _same(checkpoint, stored, [key, *others]),
+                    also_stored=others,
+                )
+    raise ValueError(
+        f"The config of {checkpoint.name} makes {shown(key)} "
+        f"{shape}, and the file holds {matrix.shape}. They "
+        "do not belong together: check vocab_size and hidden_size."
     )
 
 # %% ../nbs/api/20_loading.ipynb #599dc224
