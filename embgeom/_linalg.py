@@ -50,9 +50,11 @@ def pearson(
     m, x, y = len(x), x - x.mean(), y - y.mean()
     xx, yy, xy = x @ x, y @ y, x @ y
     part = (m - 1) / m  # taking one value away moves the mean too
-    rest = lambda v, vv: np.where(
-        vv - v * v / part > 1e-12 * vv, vv - v * v / part, np.nan
-    )  # nothing to correlate is left: no error is known
+
+    def rest(v, vv):  # NaN where nothing to correlate is left: no error is known
+        less = vv - v * v / part
+        return np.where(less > 1e-12 * vv, less, np.nan)
+
     left = (xy - x * y / part) / np.sqrt(rest(x, xx) * rest(y, yy))
     return float(xy / np.sqrt(xx * yy)), float(
         np.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())
@@ -137,7 +139,7 @@ def row_sums(
         "Columns cannot be cut into batches: use a machine with more memory.",
     )
 
-    def batch(matrix, chosen, change):
+    def batch(at, matrix, chosen, change):
         x = np.array(matrix[at] if chosen is None else matrix[chosen[at]], dtype=np.float64)
         x = torch.from_numpy(x).to(device)
         x = x if change is None else change(x)
@@ -146,7 +148,7 @@ def row_sums(
     n, sums, made, tiles = len(A if rows[0] is None else rows[0]), {}, {}, []
     with ThreadPoolExecutor(torch.get_num_threads()) as workers, one_thread:
         for at in row_blocks(n, batch_size or max(2048, *d.values())):
-            (a, *of_a), (b, *of_b) = workers.map(batch, (A, B), rows, prepare)
+            (a, *of_a), (b, *of_b) = workers.map(partial(batch, at), (A, B), rows, prepare)
             sides = dict(A=a, B=b)
             if not sums:
                 zeros = partial(torch.zeros, dtype=torch.float64, device=device)

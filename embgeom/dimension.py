@@ -69,12 +69,10 @@ _DOUBT = 3e-6  # shares this close to the threshold are computed again in double
 def _counts(matrix, found, variance, device=None):
     "Components of rows `found` (m, k) for `variance`: in single precision, in double if in doubt"
     counts, (k, d) = [], (found.shape[1], matrix.shape[1])
-    most = (
-        64 if device is not None else max(1, 2**22 // (k * d))
-    )  # here: what stays near the processor
-    for part in row_blocks(
-        len(found), rows_that_fit(16 * k * d + 16 * min(k, d) ** 2, most, device)
-    ):
+    # on the CPU as many as stay near it
+    most = 64 if device is not None else max(1, 2**22 // (k * d))
+    size = rows_that_fit(16 * k * d + 16 * min(k, d) ** 2, most, device)
+    for part in row_blocks(len(found), size):
         points = torch.as_tensor(matrix[found[part]], device=device)
         if points.dtype == torch.float16:
             points = points.float()
@@ -110,9 +108,7 @@ class IntrinsicDimension(Result):
 
     name: str  # of the space
     mean: float  # mean over the tokens
-    stderr: (
-        float | None
-    )  # standard error of the mean, from a sample; None where all tokens are there
+    stderr: float | None  # of the mean, from a sample; None where all tokens are there
     k: int  # neighbors of each token
     variance: float  # share of the variance to reach
     metric: str  # what chose the neighbors
@@ -194,9 +190,7 @@ class ExplainedVariance(Result):
     k: int  # neighbors
     metric: str  # what chose them
     component: np.ndarray  # 1, 2, ... (m,)
-    cumulative: (
-        np.ndarray
-    )  # share held by so many components, in [0, 1] (m,); empty where all neighbors are one point
+    cumulative: np.ndarray  # share that so many hold (m,); empty where all neighbors are one point
 
     def dimension(
         self,
@@ -215,10 +209,8 @@ class ExplainedVariance(Result):
                 f"There is nothing to draw: all {self.k:,} neighbors of "
                 f"{token_label(self.token)} are one point."
             )
-        name, keep = (
-            token_label(self.token),
-            np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int)),
-        )
+        name = token_label(self.token)
+        keep = np.unique(np.linspace(0, len(self.component) - 1, 300).round().astype(int))
         frame = pd.DataFrame(
             {"components": self.component[keep], "share": self.cumulative[keep], "token": name}
         )
@@ -269,13 +261,9 @@ def shuffled_columns(
     random_state=0,  # seed
 ) -> EmbeddingSpace:  # the same numbers in every column, in an order of their own
     "`space` with each column shuffled by itself"
+    rows = np.random.default_rng(random_state).permuted(space.matrix, axis=0)
     name = f"{space.name or 'space'}, columns shuffled"
-    return replace(
-        space,
-        matrix=np.random.default_rng(random_state).permuted(space.matrix, axis=0),
-        name=name,
-        report=None,
-    )
+    return replace(space, matrix=rows, name=name, report=None)
 
 # %% ../nbs/api/32_dimension.ipynb #c86468ae
 @dataclass(frozen=True, repr=False)
@@ -387,19 +375,9 @@ def dimension_similarity(
     progress: bool = True,  # show a bar
 ) -> DimensionSimilarity:  # the correlation, with error and null, and both lists
     "Do the same tokens of `pair` have high and low intrinsic dimension in both spaces?"
-    sides = [
-        intrinsic_dimension(
-            s,
-            k,
-            metric=metric,
-            tokens=tokens,
-            variance=variance,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        )
-        for s in (pair.source, pair.target)
-    ]
+    how: dict = dict(metric=metric, tokens=tokens, variance=variance)
+    how |= dict(batch_size=batch_size, device=device, progress=progress)
+    sides = [intrinsic_dimension(s, k, **how) for s in (pair.source, pair.target)]
     return correlate_dimensions(
         *(replace(side, name=name) for side, name in zip(sides, pair.names))
     )

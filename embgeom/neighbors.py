@@ -84,25 +84,20 @@ class NeighborSearch:
         if self.kept is not None:
             kept = torch.from_numpy(self.kept)  # index_select is twice as fast as kept[i]
             return kept[i] if isinstance(i, slice) else kept.index_select(0, i)
-        return (
-            unit_rows(self.matrix[i])
-            if self.metric == "cosine"
-            else torch.as_tensor(self.matrix[i]).double()
-        )
+        rows = self.matrix[i]
+        return unit_rows(rows) if self.metric == "cosine" else torch.as_tensor(rows).double()
 
     def ranked(self, rows, found):
         "Half the squared distances of `rows` (m,) from `found` (m, w), rising, and these so"
         d, half = self.matrix.shape[1], torch.empty(found.shape, dtype=torch.float64)
-        for b in row_blocks(
-            len(rows), max(1, 2**16 // (d * max(1, found.shape[1])))
-        ):  # a piece that stays in the cache
+        size = max(1, 2**16 // (d * max(1, found.shape[1])))  # a piece that stays in the cache
+        for b in row_blocks(len(rows), size):
             x = self.rows(found[b].flatten()).view(*found[b].shape, d)
             half[b] = x.sub_(self.rows(rows[b])[:, None]).square_().sum(-1) / 2
         half, order = half.sort(dim=1)
         found = found.gather(1, order)
-        rounding = (
-            half if self.metric == "euclidean" else half + (2 * half).sqrt()
-        )  # unit rows are rounded too
+        unit = self.metric == "cosine"  # unit rows are rounded too
+        rounding = half + (2 * half).sqrt() if unit else half
         apart = half.diff(dim=1) > 2.0**-48 * rounding[:, 1:]
         if apart.all():
             return half, found
@@ -126,9 +121,8 @@ def _find_batch(search, rows, k, exact_order):
     first = 0 if exact_order else int((top > kth + margin).sum(1).min())
     last = int((top >= kth - margin).sum(1).max())
     near, inside = search.ranked(rows, found[:, first:last])
-    near = torch.cat([(half[:, None] - top[:, :first]).clamp(min=0) * search.scale**2, near], 1)[
-        :, :k
-    ]
+    surely = (half[:, None] - top[:, :first]).clamp(min=0) * search.scale**2
+    near = torch.cat([surely, near], 1)[:, :k]
     found = torch.cat([found[:, :first], inside], 1)[:, :k]
     # rows whose last candidate is within the margin too: all that are, in double
     doubt = (top[:, -1:] >= kth - margin)[:, 0].nonzero()[:, 0] if width < n - 1 else []
@@ -209,14 +203,8 @@ def nearest_neighbors(
         rounds = -(-len(rows) // (threads * max(16, min(1024, 2**24 // len(matrix)))))
         parts = row_blocks(len(rows), batch_size or -(-len(rows) // (threads * rounds)))
     with full_precision():
-        found = each_block(
-            find,
-            [rows[b] for b in parts],
-            search,
-            name="neighbors",
-            progress=progress,
-            threads=threads,
-        )
+        how: dict = dict(name="neighbors", progress=progress, threads=threads)
+        found = each_block(find, [rows[b] for b in parts], search, **how)
     if not found:
         return np.empty((0, k)), np.empty((0, k), np.intp)
     return tuple(map(np.concatenate, zip(*found)))

@@ -8,7 +8,6 @@ __all__ = ['GlobalSimilarity', 'global_similarity', 'token_similarity', 'Similar
 
 # %% ../nbs/api/30_similarity.ipynb #8b6833b0
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 from typing import Any
 from collections.abc import Sequence
@@ -166,33 +165,20 @@ class GlobalSimilarity(Result):
             raise ValueError(
                 "There are no intervals to draw: ask global_similarity for uncertainty=True."
             )
-        both = (
+        both: Any = (
             ("raw", self.pearson, self.interval, self.null_std),
             ("centered", self.pearson_centered, self.interval_centered, self.null_std_centered),
         )
+        columns = ["kind", "correlation", "low", "high", "chance low", "chance high"]
         frame = pd.DataFrame(
-            [
-                (kind, r, *interval, -2 * null, 2 * null)
-                for kind, r, interval, null in both
-                if interval and null is not None
-            ],
-            columns=["kind", "correlation", "low", "high", "chance low", "chance high"],
+            [(kind, r, *interval, -2 * null, 2 * null) for kind, r, interval, null in both],
+            columns=columns,
         )
         title = (
             f"{self.source} and {self.target}: "
             "angles between tokens, raw and centered (grey: chance)"
         )
-        return interval_chart(
-            frame,
-            "kind",
-            "correlation",
-            "low",
-            "high",
-            "chance low",
-            "chance high",
-            title,
-            "correlation over all pairs of tokens",
-        )
+        return interval_chart(frame, *columns, title, "correlation over all pairs of tokens")
 
 # %% ../nbs/api/30_similarity.ipynb #6265e241
 def _with_error(pair, centered, uncertainty, device):
@@ -302,11 +288,8 @@ def similarity_matrix(
     raw, centered, results = np.eye(len(spaces)), np.eye(len(spaces)), []
     pairs = list(combinations(range(len(spaces)), 2))
     for i, j in tqdm(pairs, desc="global similarity", leave=False, disable=not progress):
-        results.append(
-            r := global_similarity(
-                SpacePair(spaces[i], spaces[j]), uncertainty=uncertainty, device=device
-            )
-        )
+        both = SpacePair(spaces[i], spaces[j])
+        results.append(r := global_similarity(both, uncertainty=uncertainty, device=device))
         raw[i, j] = raw[j, i] = r.pearson
         centered[i, j] = centered[j, i] = r.pearson_centered
     return SimilarityMatrix(
@@ -385,30 +368,18 @@ def neighbor_overlap(
     k: int = 10,  # neighbors of each token
     *,
     metric: str = "cosine",  # "cosine" or "euclidean"
-    batch_size: int
-    | None = None,  # tokens at a time in the search; chosen for the workers where None
+    batch_size: int | None = None,  # tokens at a time in the search; by the workers where None
     device=None,  # where the products are computed
     progress: bool = True,  # whether to show a bar
 ) -> NeighborOverlap:  # shares in [0, 1]
     "Mutual `k`-nearest-neighbor overlap of the two spaces of `pair` (arXiv 2405.07987)"
-    find = partial(
-        nearest_neighbors,
-        k=k,
-        metric=metric,
-        batch_size=batch_size,
-        device=device,
-        progress=progress,
-    )
-    found = [find(s.matrix, exact_order=False)[1] for s in (pair.source, pair.target)]
+    how: dict = dict(metric=metric, exact_order=False, batch_size=batch_size)
+    how |= dict(device=device, progress=progress)
+    found = [nearest_neighbors(s.matrix, k, **how)[1] for s in (pair.source, pair.target)]
     values = np.array([len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(*found)]) / k
-    return NeighborOverlap(
-        values.mean(),
-        values.std(ddof=1) / len(values) ** 0.5,
-        k / (len(values) - 1),
-        k,
-        pair.tokens,
-        values,
-    )
+    n = len(values)
+    stderr = values.std(ddof=1) / n**0.5
+    return NeighborOverlap(values.mean(), stderr, k / (n - 1), k, pair.tokens, values)
 
 # %% ../nbs/api/30_similarity.ipynb #efa025ef
 @dataclass(frozen=True, repr=False)
@@ -458,9 +429,8 @@ def sample_cosines(
             np.random.default_rng(random_state).choice(len(pair), min(n, len(pair)), replace=False)
         )
     rows = pair.rows(tokens)
-    means = [_column_mean(s.matrix) if centered else None for s in (pair.source, pair.target)]
     units = [
-        unit_rows(s.matrix[rows], mean).numpy()
-        for s, mean in zip((pair.source, pair.target), means)
+        unit_rows(s.matrix[rows], _column_mean(s.matrix) if centered else None).numpy()
+        for s in (pair.source, pair.target)
     ]
     return CosineSample(pair.names, tuple(pair.tokens[r] for r in rows), *(u @ u.T for u in units))
