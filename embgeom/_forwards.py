@@ -48,22 +48,19 @@ class _AsWritten:
     "While anyone is inside, models run as they are written and not as `torch.compile` made them"
 
     def __init__(self):
-        self.inside, self.stance = 0, None
+        self.inside, self.stance = 0, ExitStack()
 
     def __enter__(self):
         with _GUARD:
             self.inside += 1
             if self.inside == 1 and "torch._dynamo" in sys.modules:
-                self.stance = torch.compiler.set_stance("force_eager")
-                self.stance.__enter__()
+                self.stance.enter_context(torch.compiler.set_stance("force_eager"))
 
     def __exit__(self, *error):
         with _GUARD:
             self.inside -= 1
-            if self.inside or self.stance is None:
-                return
-            self.stance.__exit__(*error)
-            self.stance = None
+            if not self.inside:
+                self.stance.close()
 
 
 as_written = _AsWritten()
@@ -89,11 +86,10 @@ def states_of(
 ) -> torch.Tensor:  # (batch, position, width)
     "The hidden states in the `output` of a layer; ValueError if there are none"
     states = output[0] if isinstance(output, (tuple, list)) and output else output
-    if isinstance(states, torch.Tensor) and states.ndim == 3:
+    is_tensor = isinstance(states, torch.Tensor)
+    if is_tensor and states.ndim == 3:
         return states
-    came = type(states).__name__
-    if isinstance(states, torch.Tensor):
-        came = f"shape {tuple(states.shape)}"
+    came = f"shape {tuple(states.shape)}" if is_tensor else type(states).__name__
     raise ValueError(
         "Hidden states (batch, position, width) were wanted, alone or first in a "
         f"tuple; {came} came. Name other modules by layers= or hook=."
@@ -213,20 +209,31 @@ def adding(
 
 # %% ../nbs/api/22_forwards.ipynb #b978a223
 class Prompt:
-    "How long the prompt is, and how many positions there were before the layers run"
+    "`generate` of a model, which knows how long the prompt is and what the layers have seen of it"
 
-    def __init__(self):
+    def __init__(self, model: nn.Module, decoder: nn.Module):
+        self.own, self.generate = vars(model).get("generate"), model.generate
+        self.encoder_decoder, self.users = model.config.is_encoder_decoder, 0
         self.length, self.runs, self.cached = None, 0, None
+        self.handle = decoder.register_forward_pre_hook(self.before_run, with_kwargs=True)
 
-    def start(self, length: int | None):
-        self.length, self.runs = length, 0
+    def __call__(self, *args, **kwargs):
+        names = ("inputs_embeds", "input_ids", "inputs")
+        given = [*map(kwargs.get, names), *args[:1]]
+        if self.encoder_decoder:
+            given = [kwargs.get("decoder_input_ids")]
+        self.length, self.runs = next((v.shape[1] for v in given if v is not None), 1), 0
+        try:
+            return self.generate(*args, **kwargs)
+        finally:
+            self.length = None
 
-    def before_run(self, cache: Any):
-        "Look at the `cache` before the layers add to it"
+    def before_run(self, _, __, kwargs):
+        "Look at the cache before the layers add to it"
         self.runs += 1
         try:
-            self.cached = int(cache.get_seq_length())
-        except (AttributeError, ValueError):
+            self.cached = int(kwargs["past_key_values"].get_seq_length())
+        except (KeyError, AttributeError, ValueError):
             self.cached = None  # none, or one without attention
 
     def first(self, n: int) -> int:
@@ -239,55 +246,27 @@ class Prompt:
         return min(max(self.length - before, 0), n)
 
 # %% ../nbs/api/22_forwards.ipynb #f9bbe3f6
-class _Listener:
-    "`generate` of a model, which tells `prompts` how long the prompt is"
-
-    def __init__(self, model):
-        self.own, self.generate = vars(model).get("generate"), model.generate
-        self.encoder_decoder, self.prompts = model.config.is_encoder_decoder, []
-
-    def __call__(self, *args, **kwargs):
-        names = ("inputs_embeds", "input_ids", "inputs")
-        given = [*map(kwargs.get, names), *args[:1]]
-        if self.encoder_decoder:
-            given = [kwargs.get("decoder_input_ids")]
-        length = next((v.shape[1] for v in given if v is not None), 1)
-        for prompt in self.prompts:
-            prompt.start(length)
-        try:
-            return self.generate(*args, **kwargs)
-        finally:
-            for prompt in self.prompts:
-                prompt.start(None)
-
-
 @contextmanager
 def listening(
     model: nn.Module,  # a model with `generate`
     decoder: nn.Module,  # the part of it that runs the layers and is given the cache
 ) -> Iterator[Prompt]:  # knows of each `generate`, and of each run of the layers
-    "While open, a `Prompt` is told what `model` reads"
-    prompt = Prompt()
-
-    def look(_, __, kwargs):
-        prompt.before_run(kwargs.get("past_key_values"))
-
-    handle = decoder.register_forward_pre_hook(look, with_kwargs=True)
-    listener = vars(model).get("generate")
-    if not isinstance(listener, _Listener):
-        listener = _Listener(model)
-        vars(model)["generate"] = listener
-    listener.prompts.append(prompt)
+    "While open, a `Prompt` listens to what `model` reads"
+    with _GUARD:
+        prompt = vars(model).get("generate")
+        if not isinstance(prompt, Prompt):
+            prompt = vars(model)["generate"] = Prompt(model, decoder)
+        prompt.users += 1
     try:
         yield prompt
     finally:
-        handle.remove()
-        listener.prompts.remove(prompt)
-        if not listener.prompts:
-            if listener.own is not None:
-                model.generate = listener.own
-            else:
+        with _GUARD:
+            prompt.users -= 1
+            if not prompt.users:
+                prompt.handle.remove()
                 del model.generate
+                if prompt.own is not None:
+                    model.generate = prompt.own
 
 # %% ../nbs/api/22_forwards.ipynb #2ab03ae3
 class Text(NamedTuple):
@@ -632,8 +611,8 @@ class Plan:
         self,
         inputs: dict,  # what the model takes
         where: tuple,  # the wanted (rows, positions)
-        below: tuple | None = None,  # what the lower layers gave
-        additions: Sequence[Addition] = (),  # ways of steering, at the same places; none: as it is
+        below: tuple | None,  # what the lower layers gave
+        additions: Sequence[Addition],  # ways of steering, at the same places; none: as it is
     ) -> torch.Tensor:  # (ways, positions, tokens), float32
         "Logits at `where`, for each way of steering"
         n, ways = len(inputs["input_ids"]), max(1, len(additions))

@@ -9,6 +9,7 @@ __all__ = ['WordItem', 'ABItem', 'ab_contrasts', 'Behavior', 'behaviors', 'load_
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -107,12 +108,9 @@ class Behavior:
     what: str  # what the positive side has and the negative has not
     contrasts: Sequence  # pairs of texts (positive, negative)
     items: Sequence  # `WordItem`s or `ABItem`s
-    position: int = (
-        -1
-    )  # where the contrasts are to be read: -1 the last token, -2 the one before it
-    report: dict = field(
-        default_factory=dict
-    )  # where it is from; of a file, how many records were read, kept, left out and why
+    position: int = -1  # where contrasts are read: -1 the last token, -2 the one before it
+    # where it is from; of a file, how many records were read, kept, left out and why
+    report: dict = field(default_factory=dict)
 
     def __post_init__(self):
         pairs = tuple(_texts(pair, f"A contrast of {self.name}") for pair in self.contrasts)
@@ -136,56 +134,30 @@ class Behavior:
         return "words" if self.items and isinstance(self.items[0], WordItem) else "choices"
 
 # %% ../nbs/api/11_behaviors.ipynb #06a39855
-def _data():
-    "The folder with the behaviors that ship"
-    return files("embgeom") / "behavior_data"
-
-
 def _shipped():
     "name -> what is in its file, for each behavior that ships, those made of words first"
-    found = [
-        json.loads(f.read_text(encoding="utf-8"))
-        for f in _data().iterdir()
-        if f.name.endswith(".json")
-    ]
+    folder = files("embgeom") / "behavior_data"
+    paths = [path for path in folder.iterdir() if path.name.endswith(".json")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     return {f["name"]: f for f in sorted(found, key=lambda f: (f["kind"] != "words", f["name"]))}
 
-# %% ../nbs/api/11_behaviors.ipynb #1e400ce2
-def _word_behavior(data):
-    "The behavior made of the words in `data`"
-    sets = {name: (words["positive"], words["negative"]) for name, words in data["words"].items()}
-    items = [WordItem(prompt, *sets[name]) for name, prompt in data["items"]]
-    return Behavior(data["name"], data["what"], data["contrasts"], items, -1, {"source": "embgeom"})
-
 # %% ../nbs/api/11_behaviors.ipynb #ca8a71a9
-def _n_held_out(n, held_out, source):
-    "How many of `n` items of `source` to hold out"
-    if held_out is None:
-        return min(50, n // 2)
-    whole = isinstance(held_out, (int, np.integer)) and not isinstance(held_out, bool)
-    if whole and 0 <= held_out < n:
-        return int(held_out)
-    raise ValueError(
-        f"held_out is a number from 0 to {n - 1}, or None: {source} has {n} items with two "
-        "choices, and some must be left for the "
-        f"contrasts; {held_out!r} came."
-    )
-
-
-def _divided(name, what, items, held_out, random_state, form, report):
+def _divided(name, what, items, report, held_out, random_state, form):
     "The behavior with the last `held_out` shuffled `items` held out, and contrasts of the others"
-    held_out = _n_held_out(len(items), held_out, report["source"])
-    order = np.random.default_rng(random_state).permutation(len(items))
-    train, test = np.split(order, [len(items) - held_out])
+    n = len(items)
+    if held_out is None:
+        held_out = min(50, n // 2)
+    whole = isinstance(held_out, (int, np.integer)) and not isinstance(held_out, bool)
+    if not whole or not 0 <= held_out < n:
+        raise ValueError(
+            f"held_out is a number from 0 to {n - 1}, or None: {report['source']} has {n} items "
+            f"with two choices, and some must be left for the contrasts; {held_out!r} came."
+        )
+    order = np.random.default_rng(random_state).permutation(n)
+    train, test = np.split(order, [n - held_out])
     contrasts = ab_contrasts([items[i] for i in train], form)
-    return Behavior(
-        name,
-        what,
-        contrasts,
-        [items[i] for i in test],
-        -2 if form == "letters" else -1,
-        report | {"held_out": held_out},
-    )
+    held, position = [items[i] for i in test], -2 if form == "letters" else -1
+    return Behavior(name, what, contrasts, held, position, report | {"held_out": int(held_out)})
 
 # %% ../nbs/api/11_behaviors.ipynb #f6f427b1
 def behaviors() -> pd.DataFrame:  # one row a behavior: name, kind, what, made for, contrasts, items
@@ -194,20 +166,11 @@ def behaviors() -> pd.DataFrame:  # one row a behavior: name, kind, what, made f
         "words": "any language model, also the pocket family",
         "choices": "models that follow instructions",
     }
-    loaded = {name: (load_behavior(name), data) for name, data in _shipped().items()}
-    return pd.DataFrame(
-        [
-            {
-                "name": name,
-                "kind": data["kind"],
-                "what": data["what"],
-                "made for": made_for[data["kind"]],
-                "contrasts": len(b.contrasts),
-                "items": len(b.items),
-            }
-            for name, (b, data) in loaded.items()
-        ]
-    )
+    every = map(load_behavior, _shipped())
+    rows = [
+        (b.name, b.kind, b.what, made_for[b.kind], len(b.contrasts), len(b.items)) for b in every
+    ]
+    return pd.DataFrame(rows, columns=["name", "kind", "what", "made for", "contrasts", "items"])
 
 # %% ../nbs/api/11_behaviors.ipynb #3f8e4f16
 def _records(path):
@@ -254,28 +217,10 @@ def _choices(
         (letter, answer.strip()) for letter, answer in zip(parts[::2], parts[1::2])
     ]
 
-# %% ../nbs/api/11_behaviors.ipynb #0370fa72
+# %% ../nbs/api/11_behaviors.ipynb #c3e092df
 _FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 
 
-def _check_record(record, where, path):
-    "Refuse a `record` that is not in the format"
-    if not isinstance(record, dict):
-        raise ValueError(
-            f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but "
-            f"{record!r}."
-        )
-    if missing := [f for f in _FIELDS if f not in record]:
-        raise ValueError(
-            f"{where} of {path} has no {' and no '.join(missing)}; its fields are "
-            f"{', '.join(record) or 'none'}."
-        )
-    if not isinstance(record["question"], str):
-        raise ValueError(
-            f"The question in {where} of {path} is not text, but {record['question']!r}."
-        )
-
-# %% ../nbs/api/11_behaviors.ipynb #c3e092df
 def _ab_item(record):
     "The `ABItem` in `record`, or why there is none, as a text"
     stem, choices = _choices(record["question"])
@@ -287,40 +232,45 @@ def _ab_item(record):
         return "letters that do not fit"
     if not stem or "" in answers.values():
         return "an empty question or answer"
-    return (
-        ABItem(stem, *(answers[letter] for letter in said))
-        if len({*answers.values()}) == 2
-        else "twice the same answer"
-    )
+    if answers["(A)"] == answers["(B)"]:
+        return "twice the same answer"
+    return ABItem(stem, *map(answers.get, said))
 
 # %% ../nbs/api/11_behaviors.ipynb #9dc6044b
 def _read_items(path, source):
     "The `ABItem`s in the file at `path`, and a report on what was left out"
-    items, left = {}, {}
+    items, left = {}, Counter()
     records = _records(path)
     for where, record in records:
-        _check_record(record, where, path)
+        if not isinstance(record, dict):
+            raise ValueError(
+                f"{where} of {path} is not a record with the fields {', '.join(_FIELDS)}, but "
+                f"{record!r}."
+            )
+        if missing := [f for f in _FIELDS if f not in record]:
+            raise ValueError(
+                f"{where} of {path} has no {' and no '.join(missing)}; its fields are "
+                f"{', '.join(record) or 'none'}."
+            )
+        if not isinstance(record["question"], str):
+            raise ValueError(
+                f"The question in {where} of {path} is not text, but {record['question']!r}."
+            )
         item = _ab_item(record)
-        if (
-            isinstance(item, ABItem)
-            and (key := (item.question, frozenset([item.matching, item.other]))) not in items
-        ):
-            items[key] = item
+        if isinstance(item, str):
+            left[item] += 1
+        elif (key := (item.question, frozenset([item.matching, item.other]))) in items:
+            left["the same as one before"] += 1
         else:
-            reason = "the same as one before" if isinstance(item, ABItem) else item
-            left[reason] = left.get(reason, 0) + 1
+            items[key] = item
     if not items:
         raise ValueError(
             f"None of the {len(records)} records of {path} is a question with two choices "
-            f"({left or 'it is empty'}). Wanted are questions "
+            f"({dict(left) or 'it is empty'}). Wanted are questions "
             "that end in '\\n (A) ...\\n (B) ...', and ' (A)' or ' (B)' as answers."
         )
-    return list(items.values()), {
-        "source": source,
-        "records": len(records),
-        "kept": len(items),
-        "left_out": left,
-    }
+    report = {"source": source, "records": len(records), "kept": len(items)}
+    return list(items.values()), report | {"left_out": dict(left)}
 
 # %% ../nbs/api/11_behaviors.ipynb #40c477a3
 def _file_of_split(names, source, split):
@@ -328,15 +278,11 @@ def _file_of_split(names, source, split):
     data = [n for n in names if n.endswith((".jsonl", ".json"))]
     if len(of_split := [n for n in data if Path(n).stem == split]) == 1:
         return of_split[0]
-    some = ", ".join(data[:5]) + (f" and {len(data) - 5} more" if len(data) > 5 else "")
-    raise ValueError(
-        f"Which file of the dataset {source}? "
-        + (
-            f"Name one by filename=...: {some}."
-            if data
-            else "It has no .jsonl or .json files, which are what can be read."
-        )
-    )
+    said = "It has no .jsonl or .json files, which are what can be read."
+    if data:
+        more = f" and {len(data) - 5} more" * (len(data) > 5)
+        said = f"Name one by filename=...: {', '.join(data[:5])}{more}."
+    raise ValueError(f"Which file of the dataset {source}? {said}")
 
 # %% ../nbs/api/11_behaviors.ipynb #b79d6340
 def _hub_error(error, source, filename):
@@ -407,25 +353,21 @@ def load_behavior(
             "A behavior of your own is a Behavior(name, what, contrasts, items); give that in "
             "its place."
         )
-    items, report = _read_items(path, where)
-    return _divided(
-        Path(where).stem,
-        f"answers that match {Path(where).stem}",
-        items,
-        held_out,
-        random_state,
-        form,
-        report,
-    )
+    name = Path(where).stem
+    about = name, f"answers that match {name}"
+    return _divided(*about, *_read_items(path, where), held_out, random_state, form)
 
 
 def _from_data(data, held_out, random_state, form):
     "The behavior in the shipped file that holds `data`"
+    about, report = (data["name"], data["what"]), {"source": "embgeom"}
     if data["kind"] == "words":
-        return _word_behavior(data)
+        sets = {n: (words["positive"], words["negative"]) for n, words in data["words"].items()}
+        items = [WordItem(prompt, *sets[n]) for n, prompt in data["items"]]
+        return Behavior(*about, data["contrasts"], items, -1, report)
     items = [ABItem(*texts) for texts in data["items"]]
-    report = {"source": "embgeom", "records": len(items), "kept": len(items), "left_out": {}}
-    return _divided(data["name"], data["what"], items, held_out, random_state, form, report)
+    report |= {"records": len(items), "kept": len(items), "left_out": {}}
+    return _divided(*about, items, report, held_out, random_state, form)
 
 # %% ../nbs/api/11_behaviors.ipynb #0988faac
 @patch

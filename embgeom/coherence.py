@@ -12,6 +12,7 @@ import bz2
 import gzip
 import lzma
 import os
+import shutil
 import time
 from array import array
 from dataclasses import dataclass
@@ -46,9 +47,8 @@ class KnowledgeGraph:
     name: str  # what the graph is called in tables
     concepts: tuple  # the words and phrases, in lower case, n of them
     adjacency: sparse.csr_array  # 1 where two concepts are related, symmetric (n, n)
-    parts: np.ndarray | None = (
-        None  # parts of speech (n,), summed: 1 noun, 2 verb, 4 adjective, 8 adverb; None: unknown
-    )
+    # parts of speech (n,), summed: 1 noun, 2 verb, 4 adjective, 8 adverb; None: unknown
+    parts: np.ndarray | None = None
 
     def __len__(self):
         return len(self.concepts)
@@ -66,13 +66,8 @@ class KnowledgeGraph:
 # %% ../nbs/api/33_coherence.ipynb #2e02ceeb
 def _symmetric(i, j, n):
     "The table with 1 at (i, j) and (j, i)"
-    table = sparse.csr_array(
-        (np.ones(2 * len(i), np.int8), (np.concatenate([i, j]), np.concatenate([j, i]))),
-        shape=(n, n),
-    )
-    table.sum_duplicates()
-    table.data[:] = 1
-    return table
+    one_way = sparse.csr_array((np.ones(len(i), bool), (i, j)), (n, n))
+    return (one_way + one_way.T).astype(np.int8)
 
 # %% ../nbs/api/33_coherence.ipynb #3b2fa61b
 def graph_from_edges(
@@ -86,8 +81,7 @@ def graph_from_edges(
         if a != b:
             ends.extend([number.setdefault(a, len(number)), number.setdefault(b, len(number))])
     words = sorted(number)
-    place = np.empty(len(words), dtype=np.int32)
-    place[[number[w] for w in words]] = np.arange(len(words))
+    place = np.argsort([number[w] for w in words])
     i, j = place[np.array(ends, dtype=np.int32).reshape(-1, 2).T]
     return KnowledgeGraph(name, tuple(words), _symmetric(i, j, len(words)))
 
@@ -103,11 +97,8 @@ _ENDINGS = {
 @lru_cache(maxsize=1)
 def _irregular():
     "(part of speech, irregular form) -> its base forms, from the package's list"
-    bases = {}
-    for line in (
-        (files("embgeom") / "graphs" / "irregular.txt").read_text(encoding="utf-8").splitlines()
-    ):
-        part, form, base = line.split()
+    text, bases = (files("embgeom") / "graphs" / "irregular.txt").read_text(encoding="utf-8"), {}
+    for part, form, base in map(str.split, text.splitlines()):
         bases.setdefault((part, form), []).append(base)
     return bases
 
@@ -119,15 +110,12 @@ def word_forms(
     "`text` itself, what it is an irregular form of, and what the rules for endings make of it"
     rules = [e.split(">") for part in parts for e in _ENDINGS[part].split()]
     cut = [
-        text[: len(text) - len(old)] + new
+        text.removesuffix(old) + new
         for old, new in rules
         if text.endswith(old) and len(text) > len(old) + 1
     ]
-    return list(
-        dict.fromkeys(
-            [text, *(base for part in parts for base in _irregular().get((part, text), ())), *cut]
-        )
-    )
+    irregular = [base for part in parts for base in _irregular().get((part, text), ())]
+    return list(dict.fromkeys([text, *irregular, *cut]))
 
 # %% ../nbs/api/33_coherence.ipynb #82ef0cbd
 def _concepts_of(graph, text):
@@ -202,12 +190,11 @@ def concept_distances(
 ):  # steps from each of `a` to its `b`; inf where there is no path, NaN where either number is -1
     "Lengths of the shortest paths between concepts"
     a, b = np.broadcast_arrays(a, b)
-    known = np.flatnonzero((a.ravel() >= 0) & (b.ravel() >= 0))
-    ends, (starts, pairs) = b.ravel()[known], np.unique(a.ravel()[known], return_inverse=True)
+    known = np.flatnonzero((a >= 0) & (b >= 0))
+    ends, (starts, pairs) = b.flat[known], np.unique(a.flat[known], return_inverse=True)
     order = np.argsort(pairs, kind="stable")
     blocks = row_blocks(len(starts), _STARTS)
-    cuts = np.searchsorted(pairs[order], [s.start for s in blocks] + [len(starts)])
-    parts = [order[lo:hi] for lo, hi in zip(cuts[:-1], cuts[1:])]
+    parts = np.split(order, np.searchsorted(pairs[order], [s.start for s in blocks[1:]]))
     searches = [(starts[s], pairs[p] - s.start, ends[p]) for s, p in zip(blocks, parts)]
     found = each_block(
         _spread,
@@ -225,12 +212,8 @@ def concept_distances(
 # %% ../nbs/api/33_coherence.ipynb #6a0a7029
 def _nearest_lengths(graph, a, b, progress=False):
     "Lengths (m, k) from concepts `a` (m, c) to `b` (m, k, c); inf, NaN as in `concept_distances`"
-    lengths = np.full(b.shape[:2], np.nan)
-    for i in range(a.shape[1]):
-        with_this = np.flatnonzero(a[:, i] >= 0)
-        found = concept_distances(graph, a[with_this, i][:, None, None], b[with_this], progress)
-        lengths[with_this] = np.fmin(lengths[with_this], np.fmin.reduce(found, axis=2))
-    return lengths
+    lengths = concept_distances(graph, a[:, None, :, None], b[:, :, None], progress)
+    return np.fmin.reduce(lengths, axis=(2, 3))
 
 # %% ../nbs/api/33_coherence.ipynb #08508841
 def _way(graph, start, end):
@@ -371,20 +354,12 @@ def _fetch_rest(url, part, progress):
     with reply:
         have = have if reply.status == 206 else 0  # else the server sends all of it
         total = have + int(reply.headers["Content-Length"])
+        bar: dict = dict(total=total, initial=have, desc=part.stem, disable=not progress)
         with (
             open(part, "ab" if have else "wb") as file,
-            tqdm(
-                total=total,
-                initial=have,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                desc=part.stem,
-                disable=not progress,
-            ) as bar,
+            tqdm.wrapattr(file, "write", leave=False, **bar) as out,
         ):
-            while chunk := reply.read(2**16):
-                bar.update(file.write(chunk))
+            shutil.copyfileobj(reply, out)
     return part.stat().st_size == total
 
 # %% ../nbs/api/33_coherence.ipynb #2c3c04a7
@@ -411,7 +386,7 @@ def _download(url, path, attempts=8, wait=1.0, progress=True):
     )
 
 # %% ../nbs/api/33_coherence.ipynb #83bf366e
-def _conceptnet(progress=True):
+def _conceptnet(progress):
     "ConceptNet's English graph, from the cache or else from the network"
     from huggingface_hub.utils import WeakFileLock
 
@@ -463,15 +438,12 @@ def _like_rank(ids, rows, k, window, random_state):
     seed: Any = np.random.SeedSequence(random_state).entropy
     out = np.empty((len(rows), k), dtype=np.intp)
     for i, row in enumerate(rows):
-        first = int(np.clip(rank[row] - window // 2, 0, n - 1 - window))
-        drawn = np.random.default_rng([seed, int(row)]).choice(window, k, replace=False)
-        out[i] = order[first + drawn + (first + drawn >= rank[row])]  # steps over the token itself
+        first = np.clip(rank[row] - window // 2, 0, n - 1 - window)
+        at = first + np.random.default_rng([seed, int(row)]).choice(window, k, replace=False)
+        out[i] = order[at + (at >= rank[row])]  # steps over the token itself
     return out
 
 # %% ../nbs/api/33_coherence.ipynb #ae7d94fb
-_READING = "low = coherent"
-
-
 @dataclass(frozen=True, repr=False)
 class Coherence(Result):
     "Distance in a knowledge graph from tokens to neighbors (low = coherent) and to random ones"
@@ -521,30 +493,13 @@ class Coherence(Result):
 def _scores(lengths, variants):
     "Mean of the counted `lengths` (m, k), NaN where none is, and how many were counted"
     counted = np.isfinite(lengths) & (variants | (lengths > 0))
-    used = counted.sum(1)
-    return np.divide(
-        np.where(counted, lengths, 0).sum(1),
-        used,
-        out=np.full(len(lengths), np.nan),
-        where=used > 0,
-    ), used
+    return pd.DataFrame(lengths).where(counted).mean(axis=1).to_numpy(), counted.sum(1)
 
 # %% ../nbs/api/33_coherence.ipynb #5c384d00
 def _mean(values):
     "Mean of the `values` that there are, and its standard error; NaN where there are too few"
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return np.nan, np.nan
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(
-        values
-    ) > 1 else np.nan
-
-# %% ../nbs/api/33_coherence.ipynb #d8d08455
-def _spread_out(m, where, values, fill):
-    "`values` put at the places `where` of an array of `m` rows, the rest `fill`"
-    out = np.full((m, *values.shape[1:]), fill, dtype=values.dtype)
-    out[where] = values
-    return out
+    values = pd.Series(values)
+    return float(values.mean()), float(values.sem())
 
 # %% ../nbs/api/33_coherence.ipynb #f936eb00
 def _names(graph, numbers):
@@ -555,15 +510,16 @@ def _names(graph, numbers):
 def _coherence(space, graph, rows, concepts, where, found, near, far, variants):
     "The result: path lengths `near`, `far` (known tokens, k) put in the places `where` of `rows`"
     (near_scores, used), (far_scores, far_used) = _scores(near, variants), _scores(far, variants)
-    put = lambda values, fill=0.0: _spread_out(len(rows), where, values, fill)
-    counts = [
-        (~np.isfinite(near) & ~np.isinf(near)).sum(1),
-        np.isinf(near).sum(1),
-        (near == 0).sum(1),
-    ]
+
+    def put(values, fill=0.0):
+        out = np.full((len(rows), *values.shape[1:]), fill, dtype=values.dtype)
+        out[where] = values
+        return out
+
+    counts = [kind.sum(1) for kind in (np.isnan(near), np.isinf(near), near == 0)]
     words = np.array([_names(graph, row) or None for row in concepts], dtype=object)
     return Coherence(
-        _READING,
+        "low = coherent",
         graph.name,
         *_mean(near_scores),
         _mean(far_scores)[0],
@@ -648,14 +604,13 @@ def coherence_neighbors(
     "The `k` nearest neighbors of `token` and how each is related to it in the knowledge graph"
     graph, row = load_graph(graph), space.rows(token)[0]
     found = nearest_neighbors(space.matrix, k, [row], metric=metric)[1][0]
-    own, *others = find_concepts(
-        graph, [space.tokens[i] for i in (row, *found)], min_letters, whole_words
-    )
+    tokens = [space.tokens[i] for i in (row, *found)]
+    own, *others = find_concepts(graph, tokens, min_letters, whole_words)
     ways = [_shortest(graph, own, other) for other in others]
     return pd.DataFrame(
         {
-            "token": [space.tokens[i] for i in found],
-            "label": [token_label(space.tokens[i]) for i in found],
+            "token": tokens[1:],
+            "label": [*map(token_label, tokens[1:])],
             "concept": [_names(graph, other) or None for other in others],
             "steps": _nearest_lengths(graph, own[None], np.array(others)[None])[0],
             "path": [" - ".join(w) for w in ways],

@@ -120,7 +120,7 @@ def _texts(model, texts):
     "Token ids of neutral `texts`"
     texts = NEUTRAL_TEXTS if texts is None else list(texts)
     sequences = _encode(model.tokenizer, texts) if texts else []
-    if not sequences or min(map(len, sequences)) < 2:
+    if min(map(len, sequences), default=0) < 2:
         raise ValueError(
             "Texts of two tokens or more are wanted to measure the cost on; none "
             "came, or a shorter one."
@@ -153,15 +153,15 @@ class Estimate(NamedTuple):
 
 
 @lru_cache(8)
-def _resamples(n, random_state, times=2000):
-    "How much each of `n` items weighs in each of `times` samples with replacement (times, n)"
-    return np.random.default_rng(random_state).multinomial(n, [1 / n] * n, times) / n
+def _resamples(n, random_state):
+    "How much each of `n` items weighs in each of 2,000 samples with replacement (2000, n)"
+    return np.random.default_rng(random_state).multinomial(n, [1 / n] * n, 2000) / n
 
 
 def _mean(values, random_state):
     "The mean of `values` (items,), with the range of 95% of the means of resampled items"
-    low, high = np.quantile(_resamples(len(values), random_state) @ values, [0.025, 0.975])
-    return Estimate(float(values.mean()), float(low), float(high))
+    ends = np.quantile(_resamples(len(values), random_state) @ values, [0.025, 0.975])
+    return Estimate(*map(float, (values.mean(), *ends)))
 
 # %% ../nbs/api/42_evaluation.ipynb #006d4993
 @dataclass(frozen=True, repr=False, eq=False)
@@ -321,7 +321,7 @@ def fieller(
     if not A > 0:
         return Estimate(np.nan, np.nan, np.nan)  # b may be 0
     root = max(B * B - A * C, 0) ** 0.5
-    return Estimate(float(a / b), float((B - root) / A), float((B + root) / A))
+    return Estimate(*map(float, (a / b, (B - root) / A, (B + root) / A)))
 
 # %% ../nbs/api/42_evaluation.ipynb #017a544c
 @patch

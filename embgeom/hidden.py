@@ -10,7 +10,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,21 +55,25 @@ def _read_text(text, tokenizer):
     return read["input_ids"], {end: i for i, (start, end) in offsets if i and end > start}
 
 
+def _common(source, target):
+    "The positions at which two readings {end: position} end at the same characters, in either"
+    ends = sorted(source.keys() & target.keys())
+    return [np.array([side[e] for e in ends], int) for side in (source, target)]
+
+
 def paired_positions(
     text: str,  # what both read
     tokenizers: Sequence,  # the source's and the target's
 ) -> tuple:  # positions in the source's tokens (m,), positions in the target's (m,)
     "The positions at which tokens of both end at the same character, without the first of either"
     source, target = (_read_text(text, t)[1] for t in tokenizers)
-    common = sorted(source.keys() & target.keys())
-    return np.array([source[e] for e in common], int), np.array([target[e] for e in common], int)
+    return tuple(_common(source, target))
 
 # %% ../nbs/api/41_hidden.ipynb #0b753a3a
 MIN_TEXTS = 10  # fewer texts than this give no standard error worth the name
 
 
-@dataclass(frozen=True)
-class _Reading:
+class _Reading(NamedTuple):
     "What two models read, and where their positions meet"
 
     ids: tuple  # for each side, the ids of each text
@@ -93,8 +97,8 @@ def _pair_texts(texts, tokenizers):
             f"{len(texts)} came. Cut long texts into passages."
         )
     reads = [[_read_text(text, t) for t in tokenizers] for text in texts]
-    common = [sorted(a[1].keys() & b[1].keys()) for a, b in reads]
-    kept = [k for k, ends in enumerate(common) if ends]
+    common = [_common(a[1], b[1]) for a, b in reads]
+    kept = [k for k, (positions, _) in enumerate(common) if len(positions)]
     if len(kept) < MIN_TEXTS:
         raise ValueError(
             f"In only {len(kept)} of {len(reads)} texts do tokens of both models end "
@@ -102,10 +106,8 @@ def _pair_texts(texts, tokenizers):
             "own tokenizers, and the texts longer than a token?"
         )
     ids = tuple([reads[k][side][0] for k in kept] for side in (0, 1))
-    positions = tuple(
-        [np.array([reads[k][side][1][e] for e in common[k]]) for k in kept] for side in (0, 1)
-    )
-    text = np.repeat(np.arange(len(kept)), [len(common[k]) for k in kept])
+    positions = tuple([common[k][side] for k in kept] for side in (0, 1))
+    text = np.repeat(np.arange(len(kept)), [*map(len, positions[0])])
     return _Reading(ids, positions, text)
 
 # %% ../nbs/api/41_hidden.ipynb #5980fea8
@@ -113,12 +115,9 @@ def _read_states(model, ids, positions, layers, batch_size, progress=False):
     "layer -> states (n, d) after it, at `positions` of the texts `ids`; -1: the token embeddings"
     wanted, states = sorted(set(layers) - {-1}), {}
     if wanted:
-        parts = {layer: [] for layer in wanted}
         read = model.hidden_states(ids, wanted, batch_size=batch_size, progress=progress)
-        for found, where in zip(read, positions):
-            for layer in wanted:
-                parts[layer].append(found[layer][where])
-        states = {layer: torch.as_tensor(np.concatenate(p)) for layer, p in parts.items()}
+        parts = [[found[layer][at] for layer in wanted] for found, at in zip(read, positions)]
+        states = {l: torch.as_tensor(np.concatenate(p)) for l, p in zip(wanted, zip(*parts))}
     if -1 in layers:
         tokens = np.concatenate([np.array(i)[p] for i, p in zip(ids, positions)])
         with torch.no_grad():
@@ -127,16 +126,12 @@ def _read_states(model, ids, positions, layers, batch_size, progress=False):
     return states
 
 
-def _normed(norm, states, size=4096):
+def _normed(norm, states):
     "`states` after the final norm `norm` of their model"
-    where = next(norm.module.parameters(), states)
+    like = next(norm.module.parameters(), states)
     with torch.no_grad():
-        return torch.cat(
-            [
-                norm.module(states[b].to(where.device, where.dtype)).float().cpu()
-                for b in gen_batches(len(states), size)
-            ]
-        )
+        parts = [norm.module(part.to(like)).float().cpu() for part in states.split(4096)]
+    return torch.cat(parts)
 
 # %% ../nbs/api/41_hidden.ipynb #55810c8f
 def layer_pairs(
@@ -262,9 +257,7 @@ def _over_texts(top, bottom, text):
     "sum(`top`)/sum(`bottom`) over positions, and its standard error by leaving out each `text`"
     t, b = np.bincount(text, top), np.bincount(text, bottom)
     left = (t.sum() - t) / (b.sum() - b)
-    return t.sum() / b.sum(), float(
-        np.sqrt((len(t) - 1) / len(t) * ((left - left.mean()) ** 2).sum())
-    )
+    return t.sum() / b.sum(), left.std() * (len(t) - 1) ** 0.5
 
 # %% ../nbs/api/41_hidden.ipynb #d80fa819
 def _layer_rows(x, y, text, fold, methods, nulls, alphas, device=None):
@@ -324,8 +317,9 @@ class HiddenAlignment(Result):
 
     def numbers(self) -> dict:  # name -> value
         "What a reader wants to see of it"
-        shown = {k: v for k, v in super().numbers().items() if k not in ("layers", "frame")}
-        return shown | {"n_layers": len(self.layers)}
+        shown = super().numbers() | {"n_layers": len(self.layers)}
+        del shown["layers"], shown["frame"]
+        return shown
 
     def to_frame(self) -> pd.DataFrame:  # see the table of columns
         "A row for each pair of layers, before and after the final norm, and map"
@@ -333,7 +327,7 @@ class HiddenAlignment(Result):
 
     def text(self) -> str:  # a line before, and one after the final norm
         "What was found, in words"
-        return "\n".join(self.verdict(norm) for norm in dict.fromkeys(self.frame.norm))
+        return "\n".join(map(self.verdict, self.frame.norm.unique()))
 
     def _repr_html_(self):
         return super()._repr_html_() + f"<p>{escaped(self.text()).replace(chr(10), '<br>')}</p>"
@@ -375,7 +369,7 @@ def verdict(
     "Where the best method is above chance and reaches the `share`; ValueError as in chart"
     frame = self.frame[self.frame.norm == norm]
     if frame.empty:
-        known = ", ".join(dict.fromkeys(self.frame.norm))
+        known = ", ".join(self.frame.norm.unique())
         raise ValueError(f"norm is one of {known}; {norm!r} came.")
     ridge = frame[frame.method == "ridge on states"]
     words = (
@@ -415,20 +409,19 @@ def chart(
     if value not in titles:
         raise ValueError(f"value is one of {', '.join(titles)}; {value!r} came.")
     names = [*self.methods, "ridge on states", "rotation on states"]
-    null: dict = {}
     frame = self.frame.sort_values("method", key=lambda m: m.map(names.index), kind="stable")
-    error = 2 * (frame.r2_stderr if value == "r2" else frame.stderr)
+    error, chance = 2 * (frame.r2_stderr if value == "r2" else frame.stderr), 2 * _chance(frame)
     frame = frame.assign(
         value=frame[value],
         low=frame[value] - error,
         high=frame[value] + error,
+        null_low=frame.null - chance,
+        null_high=frame.null + chance,
         panel=frame.norm + " the final norm",
         passed=100 * frame.depth,
         model=np.where(frame.fitted_on == "states", self.target, self.source),
     )
-    if value == "cosine_centered":
-        chance, null = 2 * _chance(frame), {"null_low": "null_low", "null_high": "null_high"}
-        frame = frame.assign(null_low=frame.null - chance, null_high=frame.null + chance)
+    null = {k: k for k in ("null_low", "null_high") if value == "cosine_centered"}
     title = [
         f"Hidden states of {self.source}, carried to {self.target}",
         "on states: the best that maps can do; "
@@ -502,6 +495,4 @@ def _by_layers(sides, reading, pairs, fold, norms, ends, how, size, batch_size, 
                 depth = (t + 1) / sides[1].n_layers
                 where = dict(layer_source=s, layer_target=t, depth=depth, norm=norm)
                 rows += [where | row for row in _layer_rows(x, y, reading.text, fold, *how)]
-    frame = pd.DataFrame(rows)
-    last = ["r2", "r2_stderr", "shuffled", "shuffled_std", "first_direction"]
-    return frame[[c for c in frame if c not in last] + last]
+    return pd.DataFrame(rows)

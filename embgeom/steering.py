@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
@@ -61,11 +62,8 @@ class SteeringVector(Result, Mapping):
             return array
 
         directions = {int(l): frozen(self.directions[l]) for l in sorted(self.directions)}
-        kept = dict(
-            directions=directions,
-            norms={int(l): float(n) for l, n in self.norms.items()},
-            report=dict(self.report),
-        )
+        norms = {int(l): float(n) for l, n in self.norms.items()}
+        kept = dict(directions=directions, norms=norms, report=dict(self.report))
         for name, value in kept.items():
             object.__setattr__(self, name, MappingProxyType(value))
         shapes = sorted({v.shape for v in directions.values()})
@@ -96,17 +94,17 @@ class SteeringVector(Result, Mapping):
 
     def about(self) -> dict:  # name of a field -> value
         "All that is known beside the directions"
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "directions"}
+        kept = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in kept.items()}
 
     def __eq__(self, other):
         if not isinstance(other, SteeringVector):
             return NotImplemented
         same = self.about() == other.about() and self.layers == other.layers
-        return same and all(np.array_equal(self[l], other[l]) for l in self)
+        return same and all(map(np.array_equal, self.values(), other.values()))
 
     def __reduce__(self):
-        return _made, (dict(self.directions), self.about())
+        return partial(SteeringVector, **self.about()), (dict(self),)
 
     def __mul__(self, number):
         return self.scaled(number) if isinstance(number, Real) else NotImplemented
@@ -124,10 +122,6 @@ class SteeringVector(Result, Mapping):
 
     def __sub__(self, other):
         return self.plus(-other, "-") if isinstance(other, SteeringVector) else NotImplemented
-
-
-def _made(directions, about):
-    return SteeringVector(directions, **about)
 
 # %% ../nbs/api/34_steering.ipynb #fa3876ce
 @patch
@@ -190,7 +184,7 @@ def numbers(self: SteeringVector) -> dict:  # name -> value
     "What a reader wants to see of it"
     layers = ", ".join(map(str, self))
     first, last = self.layers[0], self.layers[-1]
-    if len(self) > 2 and self.layers == tuple(range(first, last + 1)):
+    if 2 < len(self) == last - first + 1:
         layers = f"{first} to {last}"
     among = f" (of 0-{self.n_layers - 1})" if self.n_layers else ""
     return dict(
@@ -233,32 +227,32 @@ def _two_texts(contrast, i):
     return two
 
 # %% ../nbs/api/34_steering.ipynb #30b6f5ce
-def _contrast_ids(model, contrasts, position):
-    "Token ids of the positive and the negative text of each contrast in turn, and where to read"
+def _contrast_texts(model, contrasts, position):
+    "A `Text` for the positive and the negative text of each contrast in turn, and where to read"
     if not contrasts:
         raise ValueError("No contrasts came; pairs (positive, negative) were wanted.")
-    choices = [isinstance(c, Mapping) for c in contrasts]
-    at = position if position is not None else -2 if choices[0] else -1
-    rows = []
+    at = position if position is not None else -2 if isinstance(contrasts[0], Mapping) else -1
+    found = []
     for i, contrast in enumerate(contrasts):
         texts = _two_texts(contrast, i)
-        positive, negative = two = [model.ids(t) for t in texts]
-        letter = re.search(r"\(([A-Z])\)$", texts[0]) if choices[i] and position is None else None
-        token = model.tokenizer.decode(positive[-2:-1]) if letter else ""
-        if letter and token.strip() != letter[1]:
+        rows = [model.ids(t) for t in texts]
+        by_letter = position is None and isinstance(contrast, Mapping)
+        letter = by_letter and re.search(r"\(([A-Z])\)$", texts[0])
+        if letter and (token := model.tokenizer.decode(rows[0][-2:-1])).strip() != letter[1]:
             raise ValueError(
                 f"The last token but one of contrast {i} should be the letter "
                 f"{letter[1]!r}; with this tokenizer it is {token!r}. Say where to "
                 "read: position=."
             )
-        ends = [places(at, len(r), 2 * i + k)[0] + 1 for k, r in enumerate(two)]
-        if positive[: ends[0]] == negative[: ends[1]]:
+        two = [Text(r, places(at, len(r), 2 * i + k).tolist()) for k, r in enumerate(rows)]
+        positive, negative = (t.ids[: t.wanted[0] + 1] for t in two)
+        if positive == negative:
             raise ValueError(
                 f"The two texts of contrast {i} are the same up to position {at}: "
                 "there is no difference to read."
             )
-        rows += two
-    return rows, at
+        found += two
+    return found, at
 
 # %% ../nbs/api/34_steering.ipynb #8b776c61
 def _about(model: LanguageModel, hook: str) -> dict:
@@ -266,8 +260,7 @@ def _about(model: LanguageModel, hook: str) -> dict:
     config = getattr(model.model, "config", None)
     base = getattr(model.model, "base_model", model.model)
     names = {module: name for name, module in base.named_modules()}
-    module = next(iter(model.modules(0, hook).values()))
-    list_name, name = names.get(model.layers), names.get(module)
+    list_name, name = names.get(model.layers), names.get(model.modules(0, hook)[0])
     known = name is not None and list_name is not None
     modules = f"{list_name}.{{}}{str(name).removeprefix(f'{list_name}.0')}" if known else ""
     return dict(
@@ -300,10 +293,10 @@ def extract_steering_vector(
         position = contrasts.position if position is None else position
         contrasts = contrasts.contrasts
     model = LanguageModel.of(model)
-    rows, position = _contrast_ids(model, list(contrasts), position)
-    rows, modules = model.read(rows), model.modules(layers, hook)
-    pairs = [Text(r, places(position, len(r), i).tolist()) for i, r in enumerate(rows)]
-    in_rows = rows_of_pairs(model.model, pairs, modules)
+    texts_read, position = _contrast_texts(model, list(contrasts), position)
+    model.read([t.ids for t in texts_read])  # an error where it cannot
+    modules = model.modules(layers, hook)
+    in_rows = rows_of_pairs(model.model, texts_read, modules)
     found = mean_difference(model.model, in_rows, modules, batch_size, progress)
     norms = model.residual_norms(texts, list(found), batch_size=batch_size)
     return SteeringVector(
@@ -312,7 +305,7 @@ def extract_steering_vector(
         position=position,
         norms=norms,
         method="mean difference",
-        report={"contrasts": len(rows) // 2},
+        report={"contrasts": len(texts_read) // 2},
     )
 
 # %% ../nbs/api/34_steering.ipynb #3f0aeac7
@@ -459,8 +452,7 @@ def _read(path):
             "SteeringVector.from_direction."
         )
     try:
-        names = [f.name for f in fields(SteeringVector) if f.name != "directions"]
-        kept = {name: parse_json(about[name]) for name in names}
+        kept = {f.name: parse_json(about[f.name]) for f in fields(SteeringVector)[1:]}
         directions = {int(k.removeprefix("layer.")): v for k, v in tensors.items()}
         return SteeringVector(directions, **kept)
     except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -7,8 +7,8 @@ __all__ = ['TEXTS', 'DIRECTIONS', 'choose_layer', 'Transfer', 'transfer', 'Trans
 
 # %% ../nbs/api/52_transfers.ipynb #224367fc
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +34,9 @@ from .steering import SteeringVector, extract_steering_vector, random_vectors
 from .vocab import match_tokens
 
 # %% ../nbs/api/52_transfers.ipynb #35005ef9
-def _candidates(n_layers, most=6):
-    "At most `most` layers, spread over the depth after its first fifth"
-    spread = np.linspace(n_layers // 5, n_layers - 1, min(most, n_layers))
+def _candidates(n_layers):
+    "At most six layers, spread over the depth after its first fifth"
+    spread = np.linspace(n_layers // 5, n_layers - 1, min(6, n_layers))
     return sorted({int(i) for i in spread.round()})
 
 
@@ -65,12 +65,12 @@ def choose_layer(
         batch_size,
         progress=False,
     )
-    return int(sweep.best().layer.iloc[0])
+    return int(sweep.best().layer[0])
 
 # %% ../nbs/api/52_transfers.ipynb #ebb1ddcb
-def _continued(model, vector, items, multipliers, n=2):
-    "How the first `n` of `items` go on, word by word the likeliest, at each multiplier of `vector`"
-    prompts = [i.prompt if isinstance(i, WordItem) else i.question for i in items[:n]]
+def _continued(model, vector, items, multipliers):
+    "How the first two of `items` go on, word by word the likeliest, at each multiplier of `vector`"
+    prompts = [i.prompt if isinstance(i, WordItem) else i.question for i in items[:2]]
     said = [model.generate(prompts, vector, m) for m in multipliers]
     rows = [
         (prompt, m, text)
@@ -99,18 +99,15 @@ class Transfer(Result):
         return self.vector.layers[0], self.moved.layers[0]
 
     def numbers(self):
-        shown = {
-            k: v
-            for k, v in self.curve.numbers().items()
-            if k in ("effect_at_equal_length", "verdict")
-        }
+        found = self.curve.numbers()
         return {
             "source": self.source,
             "target": self.target,
             "behavior": self.behavior.name,
             "method": self.method,
             "layers": self.layers,
-            **shown,
+            "effect_at_equal_length": found["effect_at_equal_length"],
+            "verdict": found["verdict"],
         }
 
     def to_frame(self) -> pd.DataFrame:  # a row for each vector tried in the target
@@ -157,10 +154,8 @@ def _asked(method, layer, vector, n_controls, items):
         raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
     if vector is not None and not isinstance(vector, SteeringVector):
         raise TypeError(f"vector is a SteeringVector of the source; {type(vector).__name__} came.")
-    if layer is not None and vector is not None and layer not in vector:
-        raise ValueError(
-            f"The vector has no layer {layer!r}; it has {', '.join(map(str, vector))}."
-        )
+    if vector is not None:
+        vector.subset(layer)  # an error where it has no such layer
     if 2 * n_controls < MIN_CONTROLS:
         raise ValueError(
             f"n_controls={n_controls} gives {2 * n_controls} controls, and a verdict wants "
@@ -177,48 +172,34 @@ def _loaded(model, dtype):
     return LanguageModel(model, dtype=dtype)
 
 # %% ../nbs/api/52_transfers.ipynb #866e24a1
-class _Steps:
-    "A bar over steps that take about known shares of the time; called with the step that begins"
+# how much of the time has passed when a step begins, about; and in all
+_BEFORE = {
+    "find the vector": 0,
+    "choose the layer": 6,
+    "fit the map": 20,
+    "say what is known": 23,
+    "move the vector": 26,
+    "try how strong": 32,
+    "steer": 44,
+    "write": 82,
+}
+_ALL = 92
 
-    def __init__(self, shares, progress):
-        self.shares, self.last = shares, None
-        self.bar = tqdm(
-            total=sum(shares.values()),
-            leave=False,
-            disable=not progress,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
-        )
 
-    def __call__(self, step):
-        self.bar.update(self.shares.get(self.last, 0))
-        self.bar.set_description_str(step)
-        self.last = step
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.bar.close()
+def _begin(bar, step):
+    "Show on `bar` that `step` begins"
+    bar.update(_BEFORE[step] - bar.n)
+    bar.set_description_str(step)
 
 # %% ../nbs/api/52_transfers.ipynb #0345242f
-_STEPS = {
-    "find the vector": 6,
-    "choose the layer": 14,
-    "fit the map": 3,
-    "say what is known": 3,
-    "move the vector": 6,
-    "try how strong": 12,
-    "steer": 38,
-    "write": 10,
-}  # and their shares of the time, about
-
-
 def _transferred(a, b, behavior, method, layer, vector, items, n_controls, random_state, how, show):
     "The steps of `transfer`, once everything was checked"
     pair = match_tokens(a.space("output"), b.space("output"))
     contrasts, position = behavior.contrasts, behavior.position
     texts, batch_size = how["texts"], how["batch_size"]
-    with _Steps(_STEPS, show) as begin:
+    how_far = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=_ALL, leave=False, disable=not show, bar_format=how_far) as bar:
+        begin = partial(_begin, bar)
         begin("find the vector")
         if vector is None:
             vector = extract_steering_vector(a, contrasts, None, position, **how)
@@ -248,8 +229,8 @@ def _transferred(a, b, behavior, method, layer, vector, items, n_controls, rando
         )
         begin("write")
         samples = _continued(b, moved, items, (multipliers[0], 0, multipliers[-1]))
-    found: Any = vector, moved, diagnosis, curve, samples
-    return Transfer(*pair.names, behavior, mapping.method_, *found)
+    known = *pair.names, behavior, mapping.method_
+    return Transfer(*known, vector, moved, diagnosis, curve, samples)
 
 
 def transfer(
@@ -284,46 +265,35 @@ def transfer(
     return _transferred(a, b, *given, how, progress)
 
 # %% ../nbs/api/52_transfers.ipynb #0c7a1b51
-def _moves_section(found):
-    "Does the vector move: the curve, and slopes of the moved and native vectors and of controls"
-    curve, slopes = found.curve, found.curve.slopes()
+@patch
+def sections(self: Transfer) -> list:  # `Section`s of a page
+    "The questions that were asked, each with its answer and what shows it"
+    curve, slopes, d = self.curve, self.curve.slopes(), self.diagnosis
     chance = slopes[slopes["name"].isin(curve.controls)].slope
     moved, native = curve.slope("vector"), curve.slope("native")
-    answer = (
+    does = (
         f"A unit of multiplier adds **{moved.value:.2f}** (95%: {moved.low:.2f} to "
-        f"{moved.high:.2f}) to the log-odds of {curve.log_odds.shape[1]} items; {found.target}'s "
+        f"{moved.high:.2f}) to the log-odds of {curve.log_odds.shape[1]} items; {self.target}'s "
         f"own vector of the same length adds {native.value:.2f} ({native.low:.2f} to "
         f"{native.high:.2f}), and 95% of {len(chance)} controls add less "
         f"than {chance.quantile(0.95):.2f}. The verdict: {curve.outcome}."
     )
-    return Section(f"Does the vector move to {found.target}?", answer, found.charts()[0])
-
-
-def _known_section(found):
-    "What was known before the target was run"
-    d = found.diagnosis
-    answer = (
+    known = (
         f"On tokens that it was not fitted on the map makes **{d.r2:.2f}** of the variance of "
-        f"{found.target}'s rows (R²; a map fitted on shuffled tokens: {d.shuffled_r2:.2f}). Grey: "
+        f"{self.target}'s rows (R²; a map fitted on shuffled tokens: {d.shuffled_r2:.2f}). Grey: "
         "the vectors that were tried in the package's own runs."
     )
-    return Section("What was known beforehand?", answer, d.chart())
-
-
-def _says_section(found):
-    "What the target writes, steered"
-    table = found.samples.assign(
-        prompt=[p.splitlines()[0][:80] for p in found.samples.prompt],
-        multiplier=[f"{m:+.2f}" for m in found.samples.multiplier],
-        text=[" ".join(t.split()) for t in found.samples.text],
+    written = self.samples.assign(
+        prompt=[p.splitlines()[0][:80] for p in self.samples.prompt],
+        multiplier=[f"{m:+.2f}" for m in self.samples.multiplier],
+        text=[" ".join(t.split()) for t in self.samples.text],
     )
-    return Section("What does it write?", "Always the likeliest word.", table=table)
-
-
-@patch
-def sections(self: Transfer) -> list:  # `Section`s of a page
-    "The questions that were asked, each with its answer and what shows it"
-    return [_moves_section(self), _known_section(self), _says_section(self)]
+    charts = self.charts()
+    return [
+        Section(f"Does the vector move to {self.target}?", does, charts[0]),
+        Section("What was known beforehand?", known, charts[1]),
+        Section("What does it write?", "Always the likeliest word.", table=written),
+    ]
 
 
 @patch
@@ -378,24 +348,12 @@ class Transfers(Result):
             chance = [np.nan, np.nan]
             if not curve.no_share:  # one length: all vectors are as long as the moved one
                 chance = np.quantile(curve.chance(), [0.05, 0.95]) / curve.slope("native").value
-            rows.append(
-                dict(
-                    source=t.source,
-                    target=t.target,
-                    behavior=t.behavior.name,
-                    method=t.method,
-                    source_layer=t.layers[0],
-                    target_layer=t.layers[1],
-                    effect_at_equal_length=effect.value,
-                    low=effect.low,
-                    high=effect.high,
-                    chance_low=chance[0],
-                    chance_high=chance[1],
-                    next_words=curve.next_words().share[0],
-                    outcome=curve.outcome,
-                )
-            )
-        return pd.DataFrame(rows)
+            which = t.source, t.target, t.behavior.name, t.method, *t.layers
+            said = curve.next_words().share[0], curve.outcome
+            rows.append((*which, *effect, *chance, *said))
+        names = "source target behavior method source_layer target_layer effect_at_equal_length"
+        names += " low high chance_low chance_high next_words outcome"
+        return pd.DataFrame(rows, columns=names.split())
 
     def text(self) -> str:  # several lines
         "The findings as a table"
@@ -443,13 +401,9 @@ class Transfers(Result):
         "Whether the vectors move, and the curve of each"
         said = f"**{self.numbers()['work']}** of {len(self.found)} vectors work in the target."
         charts = self.charts()
-        first = [Section("Do the vectors move?", said, charts[0], self.to_frame().round(2))]
-        rest = zip(
-            (t.question for t in self.found),
-            (t.answer for t in self.found),
-            charts[-len(self.found) :],
-        )
-        return first + [Section(*part) for part in rest]
+        first = Section("Do the vectors move?", said, charts[0], self.to_frame().round(2))
+        each = zip(self.found, charts[-len(self.found) :])
+        return [first, *(Section(t.question, t.answer, chart) for t, chart in each)]
 
     def _repr_html_(self):
         return f"<pre>{escaped(self.text())}</pre>"
@@ -483,19 +437,7 @@ def transfer_all(
             source, behavior.contrasts, position=behavior.position, texts=texts, progress=False
         )
         layer = choose_layer(source, vector, behavior.items[::2], texts)
-        for target in loaded:
-            if target is source:
-                continue
-            found.append(
-                transfer(
-                    source,
-                    target,
-                    behavior,
-                    layer=layer,
-                    vector=vector,
-                    texts=texts,
-                    progress=False,
-                    **options,
-                )
-            )
+        how = dict(layer=layer, vector=vector, texts=texts, progress=False, **options)
+        others = [target for target in loaded if target is not source]
+        found += [transfer(source, target, behavior, **how) for target in others]
     return Transfers(tuple(found))
