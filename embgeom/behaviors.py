@@ -234,7 +234,7 @@ def _ab_item(record):
         return "an empty question or answer"
     if answers["(A)"] == answers["(B)"]:
         return "twice the same answer"
-    return ABItem(stem, *map(answers.get, said))
+    return ABItem(stem, *(answers[letter] for letter in said))
 
 # %% ../nbs/api/11_behaviors.ipynb #9dc6044b
 def _read_items(path, source):

@@ -359,7 +359,7 @@ def _fetch_rest(url, part, progress):
             open(part, "ab" if have else "wb") as file,
             tqdm.wrapattr(file, "write", leave=False, **bar) as out,
         ):
-            shutil.copyfileobj(reply, out)
+            shutil.copyfileobj(reply, out)  # pyright: ignore
     return part.stat().st_size == total
 
 # %% ../nbs/api/33_coherence.ipynb #2c3c04a7
@@ -499,7 +499,7 @@ def _scores(lengths, variants):
 def _mean(values):
     "Mean of the `values` that there are, and its standard error; NaN where there are too few"
     values = pd.Series(values)
-    return float(values.mean()), float(values.sem())
+    return values.mean(), values.sem()
 
 # %% ../nbs/api/33_coherence.ipynb #f936eb00
 def _names(graph, numbers):

@@ -421,7 +421,7 @@ def chart(
         passed=100 * frame.depth,
         model=np.where(frame.fitted_on == "states", self.target, self.source),
     )
-    null = {k: k for k in ("null_low", "null_high") if value == "cosine_centered"}
+    null: dict = {k: k for k in ("null_low", "null_high") if value == "cosine_centered"}
     title = [
         f"Hidden states of {self.source}, carried to {self.target}",
         "on states: the best that maps can do; "

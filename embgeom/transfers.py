@@ -437,7 +437,7 @@ def transfer_all(
             source, behavior.contrasts, position=behavior.position, texts=texts, progress=False
         )
         layer = choose_layer(source, vector, behavior.items[::2], texts)
-        how = dict(layer=layer, vector=vector, texts=texts, progress=False, **options)
+        how: dict = dict(layer=layer, vector=vector, texts=texts, progress=False, **options)
         others = [target for target in loaded if target is not source]
         found += [transfer(source, target, behavior, **how) for target in others]
     return Transfers(tuple(found))
