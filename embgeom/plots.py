@@ -25,13 +25,9 @@ from altair.utils.html import spec_to_html
 # %% ../nbs/api/03_plots.ipynb #3dfbf1a3
 def _described(spec):
     "`spec` with a description: its own, or those of its parts, joined"
-    parts = [
-        p["description"]
-        for key in ("vconcat", "hconcat", "concat")
-        for p in map(_described, spec.get(key, []))
-        if "description" in p
-    ]
-    return spec if "description" in spec or not parts else spec | {"description": "; ".join(parts)}
+    parts = [_described(p) for key in ("vconcat", "hconcat", "concat") for p in spec.get(key, [])]
+    said = "; ".join(p["description"] for p in parts if "description" in p)
+    return spec | {"description": said} if said and "description" not in spec else spec
 
 # %% ../nbs/api/03_plots.ipynb #esc00002
 def escaped(
@@ -54,9 +50,8 @@ def chart_html(
     chart,  # an altair chart, or its specification
 ) -> str:  # a piece of a page: a place and the script that draws in it
     "The interactive form of `chart`, without anything random in it"
-    spec = _described(
-        chart if isinstance(chart, dict) else chart.to_dict(validate=False)
-    )  # a third of the time is spent on that
+    # validating it would take half as long again
+    spec = _described(chart if isinstance(chart, dict) else chart.to_dict(validate=False))
     div = "chart-" + hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
     page = spec_to_html(
         {"spec": div},
@@ -68,9 +63,8 @@ def chart_html(
         fullhtml=False,
         template="universal",
     )
-    return page.replace(
-        json.dumps({"spec": div}), escaped(spec)
-    )  # altair would write it with every `<` as it is
+    # altair would write it with every `<` as it is
+    return page.replace(json.dumps({"spec": div}), escaped(spec))
 
 # %% ../nbs/api/03_plots.ipynb #95a3ee99
 def chart_png(
@@ -129,10 +123,10 @@ def _style_numbers(names):
     "The number of the style of each of `names`, different as far as there are styles"
     n, given = len(_DASHES), []
     for name in (str(name).rsplit("/", 1)[-1].partition(" (")[0] for name in names):
-        first = _styles.get(
-            name, (3 - zlib.crc32(name.encode())) % n
-        )  # 3: so that the bundled family has the first three
-        given.append(next((i % n for i in range(first, first + n) if i % n not in given), first))
+        # 3: so that the bundled family has the first three
+        first = _styles.get(name, (3 - zlib.crc32(name.encode())) % n)
+        free = set(range(n)) - set(given)
+        given.append(min(free, key=lambda i: (i - first) % n, default=first))
         _styles.setdefault(name, given[-1])
     return given
 
@@ -142,24 +136,21 @@ _SHADES = [0, -0.5, 0.3, -0.8]  # towards black below 0, towards white above
 
 def _shaded(color, shade):
     "`color` mixed with as much black or white"
-    return "#" + "".join(
-        f"{round(int(color[i : i + 2], 16) * (1 - abs(shade)) + 255 * max(shade, 0)):02X}"
-        for i in (1, 3, 5)
-    )
+    mixed = [c * (1 - abs(shade)) + 255 * max(shade, 0) for c in bytes.fromhex(color[1:])]
+    return "#" + "".join(f"{round(c):02X}" for c in mixed)
 
 
-def _line_styles(names, neutral=(), models=None):
+def _line_styles(names, neutral=(), models=()):
     "Color, dash and shape of each of `names`: models, of `models` (name -> model), or `neutral`"
-    own = [n for n in dict.fromkeys(names) if n not in neutral]
-    of = {n: (models or {}).get(n, n) for n in own}
-    again = {n: [of[m] for m in own[:i]].count(of[n]) for i, n in enumerate(own)}
+    of = {n: dict(models).get(n, n) for n in names if n not in neutral}
+    again = {n: list(of.values())[:i].count(of[n]) for i, n in enumerate(of)}
     # a second line of one model takes nothing from another model
-    first = sorted(own, key=again.__getitem__)
+    first = sorted(of, key=again.__getitem__)
     number = dict(zip(first, _style_numbers([of[n] for n in first])))
-    base = {of[n]: COLORS[number[n]] for n in first if not again[n]}
+    base = {of[n]: COLORS[number[n]] for n in reversed(first)}
     styles = {
         n: (_shaded(base[of[n]], _SHADES[again[n] % 4]), _DASHES[number[n]], _SHAPES[number[n]])
-        for n in own
+        for n in of
     }
     return [styles.get(n, (NEUTRAL, [1, 2], "stroke")) for n in names]
 
@@ -172,11 +163,12 @@ def model_colors(
     return [color for color, _, _ in _line_styles(names, neutral)]
 
 # %% ../nbs/api/03_plots.ipynb #a05106c3
-def _scales(names, neutral=(), models=None):
-    "The altair scales of color, dash and shape for `names`"
+def _styled(column, names, neutral=(), models=(), **look):
+    "The altair channels of color, dash and shape for `column`, in which there are `names`"
+    styles = zip(*_line_styles(names, neutral, models))
     return [
-        alt.Scale(domain=list(names), range=list(column))
-        for column in zip(*_line_styles(names, neutral, models))
+        channel(f"{column}:N", scale=alt.Scale(domain=list(names), range=list(style)), **look)
+        for channel, style in zip((alt.Color, alt.StrokeDash, alt.Shape), styles)
     ]
 
 # %% ../nbs/api/03_plots.ipynb #d1aeba14
@@ -195,23 +187,8 @@ def _in_panels(chart, frame, panel, title):
     "`chart` with `title`, in panels side by side by the column `panel`, where there is one"
     if panel:
         panels = list(dict.fromkeys(frame[panel]))
-        chart = chart.facet(column=alt.Column(panel, type="nominal", title=None, sort=panels))
+        chart = chart.facet(column=alt.Column(f"{panel}:N", title=None, sort=panels))
     return _titled(chart, title)
-
-# %% ../nbs/api/03_plots.ipynb #1f38dae0
-def _grid_counts(x, y, bins):
-    "Counts of (x, y) on a grid of `bins` x `bins` cells, the empty ones left out"
-    counts, xs, ys = np.histogram2d(x, y, bins=bins)
-    i, j = np.nonzero(counts)
-    return pd.DataFrame(
-        {
-            "x": xs[i],
-            "x2": xs[i + 1],
-            "y": ys[j],
-            "y2": ys[j + 1],
-            "count": counts[i, j].astype(int),
-        }
-    ).round(5)
 
 # %% ../nbs/api/03_plots.ipynb #53f81214
 def density_chart(
@@ -228,40 +205,31 @@ def density_chart(
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(
-            f"A density chart needs two lists of "
-            f"the same length; shapes {x.shape} and "
-            f"{y.shape} came."
+            f"A density chart needs two lists of the same length; shapes {x.shape} and {y.shape} "
+            "came."
         )
-    form: dict = dict(type="quantitative", scale=alt.Scale(zero=False, nice=False))
-    chart = (
-        alt.Chart(_grid_counts(x, y, bins), width=size, height=size)
-        .mark_rect()
-        .encode(
-            x=alt.X(field="x", title=x_title, **form),
-            x2="x2",
-            y=alt.Y(field="y", title=y_title, **form),
-            y2="y2",
-            color=alt.Color(
-                "count:Q", title=counts, scale=alt.Scale(type="log", scheme="viridis", reverse=True)
-            ),
-            tooltip=[
-                alt.Tooltip("x:Q", title=x_title, format=".2f"),
-                alt.Tooltip("y:Q", title=y_title, format=".2f"),
-                "count:Q",
-            ],
-        )
+    counted, xs, ys = np.histogram2d(x, y, bins=bins)
+    i, j = np.nonzero(counted)
+    cells = dict(x=xs[i], x2=xs[i + 1], y=ys[j], y2=ys[j + 1], count=counted[i, j].astype(int))
+    place, about = alt.Scale(zero=False, nice=False), partial(alt.Tooltip, format=".2f")
+    colors = alt.Scale(type="log", scheme="viridis", reverse=True)
+    chart = alt.Chart(pd.DataFrame(cells).round(5), width=size, height=size).mark_rect()
+    chart = chart.encode(
+        x=alt.X("x:Q", title=x_title, scale=place),
+        x2="x2",
+        y=alt.Y("y:Q", title=y_title, scale=place),
+        y2="y2",
+        color=alt.Color("count:Q", title=counts, scale=colors),
+        tooltip=[about("x:Q", title=x_title), about("y:Q", title=y_title), "count:Q"],
     )
     return _titled(chart, title)
 
 # %% ../nbs/api/03_plots.ipynb #a29fc702
-def _ends(values, labels, n):
-    "The `n` lowest and the `n` highest with their labels, and which end they are of"
-    order = np.argsort(values, kind="stable")
-    rows = np.concatenate([order[:n], order[-n:]]) if len(order) > 2 * n else order
-    frame = pd.DataFrame({"label": [labels[i] for i in rows], "value": np.asarray(values)[rows]})
-    return frame.assign(
-        end=np.where(np.arange(len(rows)) < n, "lowest", "highest"), rank=range(len(rows))
-    )
+def _ends(tokens, n):
+    "The `n` rows of `tokens` with the lowest values and the `n` with the highest, in order"
+    ordered = tokens.sort_values("value", kind="stable")
+    ends = pd.concat([ordered[:n].assign(end="lowest"), ordered[n:][-n:].assign(end="highest")])
+    return ends.assign(rank=range(len(ends)))
 
 # %% ../nbs/api/03_plots.ipynb #f7efecd5
 def distribution_chart(
@@ -280,32 +248,29 @@ def distribution_chart(
             f"A distribution needs one label for each value; {len(labels)} labels and "
             f"values of shape {values.shape} came."
         )
-    keep = np.flatnonzero(~np.isnan(values))
-    values, labels = values[keep], [labels[i] for i in keep]
-    counts, edges = np.histogram(values, bins=bins)
+    tokens = pd.DataFrame({"label": list(labels), "value": values}).dropna(subset="value")
+    counts, edges = np.histogram(tokens["value"], bins=bins)
     frame = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts}).round(5)
-    about = partial(alt.Tooltip, format=".3f")
+    about, scale = partial(alt.Tooltip, format=".3f"), alt.Scale(zero=False)
+    (color,) = model_colors([model]) if model else [PLAIN]
     bars = (
-        alt.Chart(frame, width=280, height=16 * 2 * named)
-        .mark_bar(color=model_colors([model])[0] if model else PLAIN)
+        alt.Chart(frame, width=280, height=32 * named)
+        .mark_bar(color=color)
         .encode(
-            x=alt.X("low:Q", title=value_title, bin="binned", scale=alt.Scale(zero=False)),
+            x=alt.X("low:Q", title=value_title, bin="binned", scale=scale),
             x2="high",
             y=alt.Y("count:Q", title="tokens"),
             tooltip=[about("low:Q", title="from"), about("high:Q", title="to"), "count:Q"],
         )
     )
-    scale, axis = partial(alt.Scale, domain=["lowest", "highest"]), alt.Axis(labelLimit=120)
-    ends = (
-        alt.Chart(_ends(values, labels, named).round(5), width=160, height=16 * 2 * named)
-        .mark_point(filled=True, size=60)
-        .encode(
-            x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
-            y=alt.Y("label:N", sort=alt.SortField("rank"), title=None, axis=axis),
-            color=alt.Color("end:N", title=None, scale=scale(range=[NEUTRAL, "black"])),
-            shape=alt.Shape("end:N", title=None, scale=scale()),
-            tooltip=["label:N", about("value:Q", title=value_title)],
-        )
+    which = partial(alt.Scale, domain=["lowest", "highest"])
+    ends = alt.Chart(_ends(tokens, named).round(5), width=160, height=32 * named)
+    ends = ends.mark_point(filled=True, size=60).encode(
+        x=alt.X("value:Q", title=value_title, scale=scale),
+        y=alt.Y("label:N", sort=alt.SortField("rank"), title=None, axis=alt.Axis(labelLimit=120)),
+        color=alt.Color("end:N", title=None, scale=which(range=[NEUTRAL, "black"])),
+        shape=alt.Shape("end:N", title=None, scale=which()),
+        tooltip=["label:N", about("value:Q", title=value_title)],
     )
     return _titled(alt.hconcat(bars, ends), title)
 
@@ -318,39 +283,52 @@ def overlaid_chart(
     neutral=(),  # names that are no models
 ) -> alt.Chart:  # one stepped line for each name
     "The distributions of several lists of numbers, as shares of each list"
-    if not values or any(np.size(v) == 0 for v in values.values()):
+    lists = {name: np.asarray(v, float) for name, v in values.items()}
+    if not lists or not all(v.size for v in lists.values()):
         raise ValueError(
             "A chart of distributions needs one list of numbers or more, none of them empty."
         )
-    edges = np.histogram_bin_edges(
-        np.concatenate([np.asarray(v, float) for v in values.values()]), bins
-    )
+    edges = np.histogram_bin_edges(np.concatenate(list(lists.values())), bins)
     share = lambda v: np.histogram(v, edges)[0] / len(v)
     frame = pd.concat(
-        [
-            pd.DataFrame({"name": name, "value": edges[:-1], "share": share(np.asarray(v, float))})
-            for name, v in values.items()
-        ]
+        pd.DataFrame({"name": name, "value": edges[:-1], "share": share(v)})
+        for name, v in lists.items()
     ).round(5)
-    color, dash, _ = _scales(values, neutral)
-    chart = (
-        alt.Chart(frame, width=420, height=240)
-        .mark_line(interpolate="step-after")
-        .encode(
-            x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
-            y=alt.Y("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
-            color=alt.Color("name:N", title=None, scale=color),
-            strokeDash=alt.StrokeDash("name:N", title=None, scale=dash),
-            tooltip=[
-                "name:N",
-                alt.Tooltip("value:Q", title=f"{value_title}, from"),
-                alt.Tooltip("share:Q", format=".1%"),
-            ],
-        )
+    color, dash, _ = _styled("name", values, neutral, title=None)
+    about = alt.Tooltip("value:Q", title=f"{value_title}, from")
+    chart = alt.Chart(frame, width=420, height=240).mark_line(interpolate="step-after")
+    chart = chart.encode(
+        x=alt.X("value:Q", title=value_title, scale=alt.Scale(zero=False)),
+        y=alt.Y("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
+        color=color,
+        strokeDash=dash,
+        tooltip=["name:N", about, alt.Tooltip("share:Q", format=".1%")],
     )
     return _titled(chart, title)
 
 # %% ../nbs/api/03_plots.ipynb #9aa132a7
+def _names(channel, frame, column, **look):
+    "The axis `channel` with the names in `column`, in the order they come"
+    order = list(dict.fromkeys(frame[column]))
+    return channel(f"{column}:N", sort=order, title=None, axis=alt.Axis(**look))
+
+
+def _checked(frame, columns, what="chart", of="marks", decimals: int | dict = 6):
+    "`frame` with these `columns` alone; ValueError where one is missing, or too long for a page"
+    columns = [c for c in dict.fromkeys(columns) if c]
+    missing = [c for c in columns if c not in frame]
+    if missing:
+        raise ValueError(
+            f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}."
+        )
+    if len(frame) > 5000:
+        raise ValueError(
+            f"A {what} of {len(frame):,} {of} is too large for a page (5,000 at most); take a "
+            "sample."
+        )
+    return frame[columns].round(decimals)
+
+
 def matrix_chart(
     frame,  # a row for each cell
     x,  # column that names the cell's column
@@ -363,53 +341,30 @@ def matrix_chart(
     size=None,  # pixels of a side
 ) -> alt.Chart:  # one panel, or several
     "A table as a heat map, with rows and columns in the order they come"
-    missing = [c for c in (x, y, value, panel) if c is not None and c not in frame]
-    if missing:
-        raise ValueError(
-            f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}."
-        )
-    frame = frame[[c for c in (x, y, value, panel) if c]].copy()
-    if len(frame) > 5000:
-        raise ValueError(
-            f"A heat map of {len(frame):,} cells is too large for a "
-            f"page (5,000 at most); take a sample."
-        )
-    frame[value] = frame[value].round(4)
-    order_x, order_y = list(dict.fromkeys(frame[x])), list(dict.fromkeys(frame[y]))
-    few, size = len(order_x) <= 8, size or max(180, min(360, 60 * len(order_x)))
-    scale = alt.Scale(scheme="viridis", domain=list(domain) if domain else alt.Undefined)
+    frame = _checked(frame, [x, y, value, panel], "heat map", "cells", {value: 4})
+    n = frame[x].nunique()
+    size = size or max(180, min(360, 60 * n))
     base = alt.Chart(frame, width=size, height=size).encode(
-        x=alt.X(x, type="nominal", sort=order_x, title=None, axis=alt.Axis(labelLimit=90)),
-        y=alt.Y(y, type="nominal", sort=order_y, title=None, axis=alt.Axis(labelLimit=110)),
-        tooltip=[alt.Tooltip(c, type="nominal") for c in (y, x)]
-        + [alt.Tooltip(value, type="quantitative", format=".3f")],
+        x=_names(alt.X, frame, x, labelLimit=90),
+        y=_names(alt.Y, frame, y, labelLimit=110),
+        tooltip=[f"{y}:N", f"{x}:N", alt.Tooltip(f"{value}:Q", format=".3f")],
     )
-    about: dict = dict(title=value_title or value, scale=scale)
-    about |= dict(legend=alt.Legend(orient="bottom")) if panel else {}
-    cells = base.mark_rect().encode(color=alt.Color(value, type="quantitative", **about))
-    low, high = domain or (frame[value].min(), frame[value].max())
-    bright = alt.datum[value] > float(low + 0.55 * (high - low))
-    numbers = base.mark_text(fontSize=13).encode(
-        text=alt.Text(value, type="quantitative", format=".2f"),
-        color=alt.condition(bright, alt.value("black"), alt.value("white")),
+    color = alt.Color(
+        f"{value}:Q",
+        title=value_title or value,
+        scale=alt.Scale(scheme="viridis", domain=domain or alt.Undefined),
+        legend=alt.Legend(orient="bottom") if panel else alt.Undefined,
     )
-    chart = alt.layer(cells, numbers) if few else cells
+    chart = base.mark_rect().encode(color=color)
+    if n <= 8:
+        low, high = domain or (frame[value].min(), frame[value].max())
+        bright = alt.datum[value] > float(low + 0.55 * (high - low))
+        numbers = base.mark_text(fontSize=13).encode(
+            text=alt.Text(f"{value}:Q", format=".2f"),
+            color=alt.condition(bright, alt.value("black"), alt.value("white")),
+        )
+        chart = alt.layer(chart, numbers)
     return _in_panels(chart, frame, panel, title)
-
-# %% ../nbs/api/03_plots.ipynb #5ef8458f
-def _checked(frame, columns, most=5000):
-    "`frame` with these `columns` alone; ValueError where one is missing, or too long for a page"
-    missing = [c for c in columns if c and c not in frame]
-    if missing:
-        raise ValueError(
-            f"No column {missing[0]!r} in the frame; it has {', '.join(map(str, frame.columns))}."
-        )
-    if len(frame) > most:
-        raise ValueError(
-            f"A chart of {len(frame):,} marks is too large for a "
-            f"page ({most:,} at most); take a sample."
-        )
-    return frame[[c for c in dict.fromkeys(columns) if c]].round(6)
 
 # %% ../nbs/api/03_plots.ipynb #bbad38f9
 def bars_chart(
@@ -424,69 +379,67 @@ def bars_chart(
 ) -> alt.Chart:  # one panel, or several side by side, whose rows are the same
     "Named bars in the order they come"
     frame = _checked(frame, [label, value, panel])
-    panels = list(dict.fromkeys(frame[panel])) if panel else []
     chart = (
         alt.Chart(frame, width=width, height={"step": 19})
         .mark_bar()
         .encode(
-            y=alt.Y(
-                label,
-                type="nominal",
-                sort=list(dict.fromkeys(frame[label])),
-                title=None,
-                axis=alt.Axis(labelLimit=120, labelFontSize=12),
-            ),
-            x=alt.X(value, type="quantitative", title=value_title),
-            tooltip=[alt.Tooltip(c, type="nominal") for c in (panel, label) if c]
-            + [alt.Tooltip(value, type="quantitative", title=value_title, format=".4f")],
+            y=_names(alt.Y, frame, label, labelLimit=120, labelFontSize=12),
+            x=alt.X(f"{value}:Q", title=value_title),
+            tooltip=[f"{c}:N" for c in (panel, label) if c]
+            + [alt.Tooltip(f"{value}:Q", title=value_title, format=".4f")],
         )
     )
     if not panel:
         return _titled(chart.encode(color=alt.value(PLAIN)), title)
-    color = alt.Color(panel, type="nominal", scale=_scales(panels, neutral)[0], legend=None)
-    return _titled(
-        chart.encode(
-            color=color, column=alt.Column(panel, type="nominal", sort=panels, title=None)
-        ),
-        title,
-    )
+    panels = list(dict.fromkeys(frame[panel]))
+    color, _, _ = _styled(panel, panels, neutral, legend=None)
+    column = alt.Column(f"{panel}:N", sort=panels, title=None)
+    return _titled(chart.encode(color=color, column=column), title)
 
 # %% ../nbs/api/03_plots.ipynb #b37aed94
 def _threshold(value, text):
-    "A dashed line across at the height `value`, with its name"
+    "A dashed line across at the height `value`, with its name; nothing where there is none"
+    if value is None:
+        return []
     base = alt.Chart(pd.DataFrame({"y": [value], "text": [text]})).encode(y="y:Q")
+    words = base.mark_text(align="left", baseline="bottom", dx=3, dy=-2)
     return [
         base.mark_rule(strokeDash=[4, 4], color="black"),
-        base.mark_text(align="left", baseline="bottom", dx=3, dy=-2).encode(
-            text="text:N", x=alt.value(0)
-        ),
+        words.encode(text="text:N", x=alt.value(0)),
     ]
 
 # %% ../nbs/api/03_plots.ipynb #638aee1e
-def _heights(log, domain):
-    "The scale of heights, over `domain` if it is given"
-    kind: dict = {"type": "log"} if log else {"zero": False}
-    return alt.Scale(**kind, domain=list(domain), nice=False) if domain else alt.Scale(**kind)
+def _along(frame, x, title):
+    "The axis of the places along; no ticks between whole numbers where there are no others"
+    step = 1 if (frame[x] % 1 == 0).all() else alt.Undefined
+    scale, axis = alt.Scale(nice=False), alt.Axis(tickMinStep=step)
+    return alt.X(f"{x}:Q", title=title, scale=scale, axis=axis)
 
 
-def _behind(area, title, low, high, *of):
-    "The `area` between `low` and `high`, by place aggregated as `of` says; None without columns"
+def _band(area, title, low, high, widest=False):
+    "The `area` from `low` to `high`, the `widest` of each place or as they are; or nothing"
+    if (low is None) != (high is None):
+        raise ValueError(f"A band has two ends: low = {low!r} and high = {high!r} came.")
     if low is None:
-        return None
-    least, most = of or (alt.Undefined, alt.Undefined)
-    return area.encode(
-        y=alt.Y(low, type="quantitative", title=title, aggregate=least),
-        y2=alt.Y2(high, aggregate=most) if of else high,
-    )
+        return []
+    least, most = ("min", "max") if widest else (alt.Undefined, alt.Undefined)
+    y, y2 = alt.Y(f"{low}:Q", title=title, aggregate=least), alt.Y2(high, aggregate=most)
+    return [area.encode(y=y, y2=y2)]
 
 
-def _tooltip(frame, column):
+def _heights(values, log, domain):
+    "The scale of the heights `values`, over `domain` if it is given"
+    if log and not (values > 0).all():
+        raise ValueError(f"A logarithmic axis needs heights above 0; {values.min():g} came.")
+    kind: dict = {"type": "log"} if log else {"zero": False}
+    return alt.Scale(**kind, domain=domain, nice=False) if domain else alt.Scale(**kind)
+
+
+def _tooltip(frame, column, title=alt.Undefined):
     "What pointing shows of `column`"
-    return (
-        alt.Tooltip(column, type="quantitative", format=".4~g")
-        if pd.api.types.is_numeric_dtype(frame[column])
-        else alt.Tooltip(column, type="nominal")
-    )
+    if pd.api.types.is_numeric_dtype(frame[column]):
+        return alt.Tooltip(f"{column}:Q", title=title, format=".4~g")
+    return f"{column}:N"
 
 # %% ../nbs/api/03_plots.ipynb #dbb9709a
 def line_chart(
@@ -515,47 +468,25 @@ def line_chart(
     also=(),  # more columns to see on pointing
 ) -> alt.LayerChart:  # lines, bands, threshold
     "One line for each name, with bands where the frame has their ends"
-    for ends in ((low, high), (null_low, null_high)):
-        if (ends[0] is None) != (ends[1] is None):
-            raise ValueError(f"A band has two ends: low = {ends[0]!r} and high = {ends[1]!r} came.")
     frame = _checked(frame, [x, y, name, low, high, model, null_low, null_high, panel, *also])
-    if log and not (frame[y] > 0).all():
-        raise ValueError(f"A logarithmic axis needs heights above 0; {frame[y].min():g} came.")
-    names = list(dict.fromkeys(frame[name]))
-    models = dict(zip(frame[name], frame[model])) if model else None
-    color, dash, shape = _scales(names, neutral, models)
-    ticks = alt.Axis(tickMinStep=1) if (frame[x] % 1 == 0).all() else alt.Axis()
-    bare = alt.Chart(frame, width=width, height=height).encode(
-        x=alt.X(x, type="quantitative", title=x_title, scale=alt.Scale(nice=False), axis=ticks)
-    )
-    legend = alt.Legend(symbolOpacity=1, **({"orient": "bottom", "columns": 3} if panel else {}))
-    line: dict = dict(type="nominal", title=None)
-    base = bare.encode(color=alt.Color(name, scale=color, legend=legend, **line))
-    form: dict = dict(scale=_heights(log, domain))
-    form["axis"] = alt.Axis(format=y_format or alt.Undefined)
-    axis = alt.Y(y, type="quantitative", title=y_title, **form)
-    about = [
-        alt.Tooltip(name, type="nominal"),
-        alt.Tooltip(x, type="quantitative", title=x_title),
-        alt.Tooltip(y, type="quantitative", title=y_title, format=".4~g"),
-        *(_tooltip(frame, c) for c in also),
-    ]
-    null, dash = (
-        bare.mark_area(opacity=0.4, color=NEUTRAL),
-        alt.StrokeDash(name, scale=dash, **line),
-    )
+    lines = dict(zip(frame[name], frame[model or name]))
+    color, dash, shape = _styled(name, lines, neutral, lines, title=None)
+    legend: dict = {"columns": 3, "orient": "bottom"} if panel else {}
+    bare = alt.Chart(frame, width=width, height=height).encode(x=_along(frame, x, x_title))
+    base = bare.encode(color=color.legend(**legend, symbolOpacity=1))
+    about = [f"{name}:N", alt.Tooltip(f"{x}:Q", title=x_title), _tooltip(frame, y, y_title)]
+    about += [_tooltip(frame, column) for column in also]
+    up = alt.Y(f"{y}:Q", title=y_title, scale=_heights(frame[y], log, domain))
+    seen = dict(y=up.axis(format=y_format or alt.Undefined), tooltip=about)
     layers = [
-        _behind(null, y_title, null_low, null_high, "min", "max"),
-        _behind(base.mark_area(opacity=0.2), y_title, low, high),
-        base.mark_line().encode(y=axis, strokeDash=dash, tooltip=about),
+        *_band(bare.mark_area(opacity=0.4, color=NEUTRAL), y_title, null_low, null_high, True),
+        *_band(base.mark_area(opacity=0.2), y_title, low, high),
+        base.mark_line().encode(strokeDash=dash, **seen),
+        *_threshold(threshold, threshold_title),
     ]
-    if threshold is not None:
-        layers += _threshold(threshold, threshold_title)
     if points:
-        shape, point = alt.Shape(name, scale=shape, **line), base.mark_point(filled=True, size=45)
-        layers.append(point.encode(y=axis, shape=shape, tooltip=about))
-    chart = alt.layer(*(layer for layer in layers if layer is not None))
-    return _in_panels(chart, frame, panel, title)
+        layers.append(base.mark_point(filled=True, size=45).encode(shape=shape, **seen))
+    return _in_panels(alt.layer(*layers), frame, panel, title)
 
 # %% ../nbs/api/03_plots.ipynb #71c7515d
 def stacked_chart(
@@ -579,24 +510,17 @@ def changes_chart(
     also=(),  # more columns to see on pointing
 ) -> alt.LayerChart:  # cells and crosses
     "A table of changes as colors, the lowest `y` at the bottom, with a × in `crossed` cells"
-    frame = _checked(frame, dict.fromkeys([x, y, value, crossed, *also]))
+    frame = _checked(frame, [x, y, value, crossed, *also])
     most = float(frame[value].abs().max()) or 1.0
     base = alt.Chart(frame, width=32 * frame[x].nunique(), height=22 * frame[y].nunique()).encode(
-        x=alt.X(x, type="ordinal", title=x_title, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y(y, type="ordinal", title=y_title, sort="descending"),
+        x=alt.X(f"{x}:O", title=x_title, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y(f"{y}:O", title=y_title, sort="descending"),
         tooltip=[_tooltip(frame, c) for c in (x, y, value, *also)],
     )
-    color = alt.Color(
-        value,
-        type="quantitative",
-        title=value_title,
-        scale=alt.Scale(scheme="blueorange", domain=[-most, most]),
-    )
-    return _titled(
-        base.mark_rect().encode(color=color)
-        + base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13),
-        title,
-    )
+    colors = alt.Scale(scheme="blueorange", domain=[-most, most])
+    cells = base.mark_rect().encode(color=alt.Color(f"{value}:Q", title=value_title, scale=colors))
+    crosses = base.transform_filter(alt.datum[crossed]).mark_text(text="×", fontSize=13)
+    return _titled(cells + crosses, title)
 
 # %% ../nbs/api/03_plots.ipynb #271f02b4
 def interval_chart(
@@ -611,25 +535,16 @@ def interval_chart(
     value_title="value",  # what the number is
 ) -> alt.LayerChart:  # a point, a line and a grey bar for each
     "Numbers with their intervals, and beside them what chance gives"
-    frame = _checked(frame, [label, value, low, high, null_low, null_high])
-    axis = lambda c: alt.X(c, type="quantitative", title=value_title)
+    numbers = [value, low, high, null_low, null_high]
+    frame = _checked(frame, [label, *numbers])
     base = alt.Chart(frame, width=420, height={"step": 34}).encode(
-        y=alt.Y(
-            label,
-            type="nominal",
-            sort=list(frame[label]),
-            title=None,
-            axis=alt.Axis(labelLimit=200),
-        ),
-        tooltip=[alt.Tooltip(label, type="nominal")]
-        + [
-            alt.Tooltip(c, type="quantitative", format=".4f")
-            for c in (value, low, high, null_low, null_high)
-        ],
+        y=_names(alt.Y, frame, label, labelLimit=200),
+        tooltip=[f"{label}:N", *(alt.Tooltip(f"{c}:Q", format=".4f") for c in numbers)],
     )
-    null = base.mark_bar(color=NEUTRAL, opacity=0.5, size=20).encode(x=axis(null_low), x2=null_high)
-    interval = base.mark_rule(color="black", strokeWidth=2).encode(x=axis(low), x2=high)
-    point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=axis(value))
+    at = lambda column: alt.X(f"{column}:Q", title=value_title)
+    null = base.mark_bar(color=NEUTRAL, opacity=0.5, size=20).encode(x=at(null_low), x2=null_high)
+    interval = base.mark_rule(color="black", strokeWidth=2).encode(x=at(low), x2=high)
+    point = base.mark_point(color="black", filled=True, opacity=1, size=70).encode(x=at(value))
     return _titled(alt.layer(null, interval, point), title)
 
 # %% ../nbs/api/03_plots.ipynb #c90e38f6
@@ -648,27 +563,22 @@ def map_chart(
     "Points on a plane, by name"
     shown = shown or label
     frame = _checked(frame, [x, y, kind, label, shown])
-    kinds = list(dict.fromkeys(frame[kind]))
-    ends = [(frame[c].min(), frame[c].max()) for c in (x, y)]
-    half = max(high - low for low, high in ends) * 0.6 or 1.0
-    scales = [
-        alt.Scale(
-            domain=[round((low + high) / 2 - half, 6), round((low + high) / 2 + half, 6)],
-            nice=False,
-        )
-        for low, high in ends
-    ]
+    half = max(np.ptp(frame[c]) for c in (x, y)) * 0.6 or 1.0
+
+    def scale(column):
+        middle = (frame[column].min() + frame[column].max()) / 2
+        return alt.Scale(domain=[round(middle - half, 6), round(middle + half, 6)], nice=False)
+
     base = alt.Chart(frame, width=340, height=340).encode(
-        x=alt.X(x, type="quantitative", title=x_title, scale=scales[0]),
-        y=alt.Y(y, type="quantitative", title=y_title, scale=scales[1]),
+        x=alt.X(f"{x}:Q", title=x_title, scale=scale(x)),
+        y=alt.Y(f"{y}:Q", title=y_title, scale=scale(y)),
     )
-    colors = [model_colors([model])[0] if model else PLAIN, "black", NEUTRAL]
-    color, shape = alt.Scale(domain=kinds, range=colors), alt.Scale(domain=kinds, range=_SHAPES)
+    of_kinds = partial(alt.Scale, domain=list(dict.fromkeys(frame[kind])))
+    (first,) = model_colors([model]) if model else [PLAIN]
     points = base.mark_point(filled=True, size=50, opacity=0.8).encode(
-        color=alt.Color(kind, type="nominal", title=None, scale=color),
-        shape=alt.Shape(kind, type="nominal", title=None, scale=shape),
-        tooltip=[alt.Tooltip(c, type="nominal") for c in (label, kind)],
+        color=alt.Color(f"{kind}:N", title=None, scale=of_kinds(range=[first, "black", NEUTRAL])),
+        shape=alt.Shape(f"{kind}:N", title=None, scale=of_kinds(range=_SHAPES)),
+        tooltip=[f"{label}:N", f"{kind}:N"],
     )
-    words = base.mark_text(align="left", dx=6, fontSize=11)
-    words = words.encode(text=alt.Text(shown, type="nominal"))
+    words = base.mark_text(align="left", dx=6, fontSize=11).encode(text=f"{shown}:N")
     return _titled(alt.layer(points, words), title)
