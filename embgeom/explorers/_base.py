@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'LIVE', 'FROZEN', 'SCRIPT', 'Step', 'page_html', 'packed', 'write_table', 'progress', 'value_of', 'shown',
-           'Explorer', 'search', 'TokenExplorer', 'Cosines', 'others', 'plane']
+           'Explorer', 'search', 'TokenExplorer', 'neighbors_slider', 'Cosines', 'plane']
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0003
 import json
@@ -225,7 +225,7 @@ def write_table(
     data = max(chart["datasets"], key=lambda name: len(chart["datasets"][name]))
     about = dict(tokens=names, sentence=sentence, also=[], dataset=data, chart=chart)
     with replacing(path) as part:
-        part.write_text(json.dumps({**about, **table}, ensure_ascii=False), encoding="utf-8")
+        part.write_text(json.dumps(about | table, ensure_ascii=False), encoding="utf-8")
     return path
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0016
@@ -247,21 +247,17 @@ def value_of(control):
 
 def shown(chart):
     "The `outputs` of an Output widget that shows `chart`, or a text of HTML"
-    html = chart if isinstance(chart, str) else chart_html(chart)
-    plain = "" if isinstance(chart, str) else f"<Chart: {chart.description}>"
-    return (
-        {
-            "output_type": "display_data",
-            "data": {"text/html": html, "text/plain": plain},
-            "metadata": {},
-        },
-    )
+    data = {"text/html": chart, "text/plain": ""}
+    if not isinstance(chart, str):
+        data = {"text/html": chart_html(chart), "text/plain": f"<Chart: {chart.description}>"}
+    return ({"output_type": "display_data", "data": data, "metadata": {}},)
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0017
 class Explorer(widgets.VBox):
     "What explorers share: a picture, a sentence, steps, and controls where there is a kernel"
 
     what = ""  # what is explored, for the heading
+    sentence_of = ""  # with {places}, which `values` fills; {token} is what is looked at
     recipe = ()  # the functions that make the steps from the explorer
     page = None  # the address of the table beside the page
     row = 0  # of the table, to begin with
@@ -273,25 +269,21 @@ class Explorer(widgets.VBox):
         watched,  # those of them with a `value` that the picture depends on
     ):
         self._said, self._sentence, self._picture = widgets.HTML(), widgets.HTML(), widgets.Output()
-        self._before = {}  # id of a chart -> the chart, kept so that its id stays, and its output
+        self._made = {}  # what is kept for the next time it is looked at
         self._frames = [(widgets.HTML(), widgets.Output()) for _ in self.recipe]
         self._tab = widgets.Tab(children=[widgets.VBox(f) for f in self._frames], selected_index=0)
         live = widgets.VBox([widgets.HTML(LIVE), *controls, self._said])
         page = widgets.Output(outputs=shown(page_html(self.page, self.row, self.choices)))
-        parts = {"live": live, "page": page, "still": self._sentence, "steps": self._tab}
-        for name, part in parts.items():
-            part.add_class(f"embgeom-{name}")
-        self._picture.add_class("embgeom-still")
         super().__init__(
             [
                 widgets.HTML(STYLE),
                 widgets.HTML(f"<strong>{self.what}</strong>"),
-                live,
-                page,
-                self._sentence,
-                self._picture,
+                live.add_class("embgeom-live"),
+                page.add_class("embgeom-page"),
+                self._sentence.add_class("embgeom-still"),
+                self._picture.add_class("embgeom-still"),
                 widgets.HTML("<strong>Step by step</strong>"),
-                self._tab,
+                self._tab.add_class("embgeom-steps"),
             ]
         )
         self.add_class("embgeom-explorer")
@@ -305,34 +297,29 @@ class Explorer(widgets.VBox):
         "Compute and show everything: the step that is looked at first, then the others"
         self._said.value = "Computing ..."
         self.compute()
-        self.sentence, self.chart, self._drawn = self.say(), self.draw(), {}
+        self.sentence, self.chart = self.say(), self.picture(self.plain)
         said = f'<p role="status" aria-live="polite">{words_html(self.sentence)}</p>'
-        self._sentence.value = said + self.more()
-        self._picture.outputs = self._outputs(self.chart)
-        self.steps, first = [None] * len(self.recipe), self._tab.selected_index or 0
-        for i in (first, *range(first), *range(first + 1, len(self.recipe))):
-            self._fill(i)
-        self._before, self._said.value = self._drawn, ""
+        self._sentence.value, self._picture.outputs = said + self.more(), shown(self.chart)
+        n = len(self.recipe)
+        self.steps = [None] * n
+        for i in sorted(range(n), key=lambda i: i != self._tab.selected_index):
+            self.steps[i] = step = self.recipe[i](self)
+            words, picture = self._frames[i]
+            words.value, picture.outputs = step.to_html(i + 1, n), shown(step.chart)
+        self._said.value = ""
+
+    def kept(self, key, make):
+        "What `make` gives, made once for each `key`"
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def say(self):
+        return self.sentence_of.format(token=self.plain, **self.values())
 
     def more(self):
         "HTML that stands under the sentence"
         return ""
-
-    def _fill(self, i):
-        "Make step `i` and put it in its place"
-        self.steps[i] = step = self.recipe[i](self)
-        words, picture = self._frames[i]
-        words.value, picture.outputs = (
-            step.to_html(i + 1, len(self.recipe)),
-            self._outputs(step.chart),
-        )
-
-    def _outputs(self, chart):
-        "What shows `chart`; not made again for a chart that is on the screen already"
-        self._drawn[id(chart)] = (
-            self._drawn.get(id(chart)) or self._before.get(id(chart)) or (chart, shown(chart))
-        )
-        return self._drawn[id(chart)][1]
 
     def _ipython_display_(self, **kwargs):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
@@ -348,31 +335,27 @@ class Explorer(widgets.VBox):
 def search(
     texts,  # of the tokens
     query,  # part of a text
-    most=50,  # how many to find
-) -> list:  # numbers of texts
+) -> list:  # numbers of texts, 50 at most
     "Numbers of the `texts` that contain `query`, in small letters or large, the likeliest first"
     query = query.replace("␣", " ")
-    word, small = query.strip() or query, query.lower()
-    lower = word.lower()
-    found = [(i, t, t.lower()) for i, t in enumerate(texts) if small in t.lower()]
+    word = query.strip() or query
 
-    def key(f):  # the script of the page has the same
+    def key(i):  # the script of the page has the same
+        text, small, lower = texts[i], texts[i].lower(), word.lower()
         return (
-            f[1] != " " + word,
-            f[2] != " " + lower,
-            f[2].strip() != lower,
-            not f[2].strip().startswith(lower),
-            len(f[1]),
-            f[0],
+            text != " " + word,
+            small != " " + lower,
+            small.strip() != lower,
+            not small.strip().startswith(lower),
+            len(text),
         )
 
-    return [i for i, _, _ in sorted(found, key=key)[:most]]
+    found = [i for i, text in enumerate(texts) if query.lower() in text.lower()]
+    return sorted(found, key=key)[:50]
 
 # %% ../../nbs/api/51_explorers_base.ipynb #base0023
 class TokenExplorer(Explorer):
     "An explorer of one token, which is searched for; what the three on geometry share"
-
-    sentence_of = ""  # with {token} and other places, which `values` fills
 
     def __init__(
         self,
@@ -394,33 +377,30 @@ class TokenExplorer(Explorer):
 
     def _on_query(self, change):
         "Offer what the search finds; the likeliest is shown"
-        rows = search(self._texts, change["new"]) if change["new"] else []
-        none = f"No token contains ‘{change['new']}’; the picture is still of {self.label}."
-        self._said.value = "" if rows or not change["new"] else words_html(none)
-        if rows:
+        query, none = change["new"], ""
+        if query and (rows := search(self._texts, query)):
             self._found.options = [(self.names[r], r) for r in rows]
+        elif query:
+            none = f"No token contains ‘{query}’; the picture is still of {self.label}."
+        self._said.value = words_html(none)
 
     def _on_found(self, change):
         "Show the token that was chosen"
-        if change["new"] is None or change["new"] == self.row:
-            return
-        self.row = change["new"]
-        self._refresh()
+        if change["new"] not in (None, self.row):
+            self.row = change["new"]
+            self._refresh()
 
     def labels(self, rows):
         return [self.names[r] for r in rows]
-
-    def say(self):
-        return self.sentence_of.format(token=self.plain, **self.values())
 
     def publish(
         self,
         path,  # file to write beside the page, .json
     ):  # -> Path
         "Write the table with which a page shows any token without a kernel"
-        table, places = self.table(), self.values()
-        keep = {name: "{" + name + "}" for name in ("token", *table["fields"])}
-        sentence = self.sentence_of.format(**{**places, **keep})
+        table = self.table()
+        kept = {name: f"{{{name}}}" for name in ("token", *table["fields"])}
+        sentence = self.sentence_of.format(**self.values() | kept)
         return write_table(path, self.names, sentence, self.picture("{token}"), table)
 
     @property
@@ -440,6 +420,17 @@ class TokenExplorer(Explorer):
         row = int(self.data.rows(token)[0])
         self._found.options = [(self.names[row], row)]
 
+
+def neighbors_slider(n, k, most):
+    "A slider from 2 to `most` for the `k` neighbors of one of `n` tokens; ValueError beyond `n`"
+    if not 2 <= k < n:
+        raise ValueError(
+            f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} came."
+        )
+    return widgets.IntSlider(
+        description="neighbors", value=k, min=2, max=min(most, n - 1), continuous_update=False
+    )
+
 # %% ../../nbs/api/51_explorers_base.ipynb #base0025
 class Cosines:
     "What is kept of a space to look around its tokens; `centered`: without the mean of the rows"
@@ -447,13 +438,9 @@ class Cosines:
     def __init__(self, space, name, centered=False):
         self.space, self.name, (n, d) = space, name, space.matrix.shape
         self.matrix = space.matrix.astype(np.float64 if n * d <= 2**23 else np.float32, copy=False)
-        self.mean = np.zeros(d)
-        if centered:
-            self.mean = self.matrix.mean(0, dtype=float)
-        parts = range(0, n, 8192)
-        self.lengths = np.concatenate(
-            [np.linalg.norm(self.matrix[a : a + 8192] - self.mean, axis=1) for a in parts]
-        )
+        self.mean = self.matrix.mean(0, dtype=float) if centered else np.zeros(d)
+        parts = (self.matrix[a : a + 8192] - self.mean for a in range(0, n, 8192))
+        self.lengths = np.concatenate([np.linalg.norm(rows, axis=1) for rows in parts])
 
     def unit(self, rows):
         "Unit rows in double precision (m, d)"
@@ -468,16 +455,10 @@ class Cosines:
         return cosines
 
 
-def others(values, row):
-    "The `values` of all tokens but `row`"
-    return np.delete(values, row)
-
-
-def plane(points):
-    "`points` (k, d) less their mean, on the plane of their first two principal directions (k, 2)"
-    z = points.astype(float) - points.mean(0, dtype=float)
-    axes = np.linalg.svd(z, full_matrices=False)[2][:2]
-    axes = (
-        axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
-    )  # a sign is free: the same every time
-    return z @ axes.T
+def plane(points, of=None):
+    "`points` (k, d) on the first two principal directions of the rows `of`, or of their own (k, 2)"
+    rows = (points if of is None else of).astype(float)
+    mean = rows.mean(0)
+    axes = np.linalg.svd(rows - mean, full_matrices=False)[2][:2]
+    axes *= np.sign(axes[[0, 1], np.abs(axes).argmax(1)])[:, None]  # else a sign would be free
+    return (points.astype(float) - mean) @ axes.T

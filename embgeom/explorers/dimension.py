@@ -16,7 +16,7 @@ from embgeom.explorers._base import (
     Cosines,
     Step,
     TokenExplorer,
-    others,
+    neighbors_slider,
     packed,
     plane,
     progress,
@@ -33,29 +33,23 @@ def thin(n, most=120):
     return np.unique(np.concatenate([np.arange(min(n, most // 3)), few]).astype(int))
 
 
-def curves(of, cumulative=True):
-    "A frame for `line_chart` from name -> ExplainedVariance"
-    values = {
-        name: c.cumulative if cumulative else np.diff(c.cumulative, prepend=0)
-        for name, c in of.items()
-    }
+def curves(of):
+    "A frame for `line_chart` from name -> shares of the components"
+    at = {name: thin(len(shares)) for name, shares in of.items()}
     return pd.concat(
-        [
-            pd.DataFrame({"components": thin(len(v)) + 1, "share": v[thin(len(v))], "model": name})
-            for name, v in values.items()
-        ]
+        pd.DataFrame({"components": at[name] + 1, "share": shares[at[name]], "model": name})
+        for name, shares in of.items()
     )
 
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00010
 def token_step(e):
     "The token among all others"
-    values = {a.name: others(a.with_all(e.row), e.row) for a in e.around}
+    values = {a.name: np.delete(a.with_all(e.row), e.row) for a in e.around}
     far = " and ".join(f"{c[-1]:.2f} in {n}" for n, c in zip(e.sides, e.near_cosines))
     return Step(
         "token",
-        f"The cosines of {e.label} with all other tokens. Its neighborhood are "
-        f"the {e.k:,} nearest; the last "
-        f"of them has cosine {far}.",
+        f"The cosines of {e.label} with all other tokens. Its neighborhood are the {e.k:,} "
+        f"nearest; the last of them has cosine {far}.",
         "cos = <i>v</i> · <i>v</i><sub><i>j</i></sub> / |<i>v</i>| |<i>v</i><sub><i>j</i></sub>|",
         overlaid_chart(
             values, "cosine", f"Cosines with {e.plain}: the {e.k:,} on the right are its neighbors"
@@ -67,10 +61,8 @@ def neighbors_step(e):
     "The neighbors, from the nearest to the last"
     ranks = thin(e.k)
     frame = pd.concat(
-        [
-            pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n})
-            for n, c in zip(e.sides, e.near_cosines)
-        ]
+        pd.DataFrame({"rank": ranks + 1, "cosine": c[ranks], "model": n})
+        for n, c in zip(e.sides, e.near_cosines)
     )
     first = "; ".join(f"{n}: {', '.join(e.labels(r[:6]))}" for n, r in zip(e.sides, e.near))
     return Step(
@@ -91,26 +83,19 @@ def neighbors_step(e):
 
 def plane_step(e):
     "The neighbors of the first model laid flat; those furthest out by name"
-    flat, near = plane(e.spaces[0].matrix[e.near[0]]), e.near[0]
+    flat = plane(e.spaces[0].matrix[e.near[0]])
     ends = np.unique(np.argsort(flat, axis=0, kind="stable")[[0, 1, 2, -3, -2, -1]])
     rows = np.union1d(ends, np.linspace(0, e.k - 1, min(e.k, 250)).round().astype(int))
-    names, named = np.array(e.labels(near[rows]), dtype=object), np.isin(rows, ends)
-    frame = pd.DataFrame(
-        {
-            "along": flat[rows, 0],
-            "up": flat[rows, 1],
-            "name": names,
-            "shown": np.where(named, names, ""),
-            "kind": np.where(named, "furthest out", "neighbors"),
-        }
-    )
+    frame = pd.DataFrame(flat[rows], columns=["along", "up"])
+    named = np.isin(rows, ends)
+    frame["name"] = e.labels(e.near[0][rows])
+    frame["shown"] = frame["name"].where(named, "")
+    frame["kind"] = np.where(named, "furthest out", "neighbors")
     return Step(
         "center",
-        "Their rows as they are, less the mean of the rows, laid flat on the two "
-        "directions in which they "
-        f"spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of "
-        f"the variance: the flat picture "
-        "leaves out the rest.",
+        "Their rows as they are, less the mean of the rows, laid flat on the two directions in "
+        f"which they spread most ({e.sides[0]}). These two hold {e.curves[0].cumulative[1]:.0%} of "
+        "the variance: the flat picture leaves out the rest.",
         "<i>Z</i> = <i>V</i> − mean(<i>V</i>)",
         map_chart(
             frame.sort_values("kind", ascending=False, kind="stable"),
@@ -129,15 +114,14 @@ def plane_step(e):
 # %% ../../nbs/api/51_explorers_dimension.ipynb #edi00011
 def variances_step(e):
     "How much each direction holds"
-    frame = curves(dict(zip(e.sides, e.curves)), cumulative=False).query("share > 1e-5")
+    shares = {n: np.diff(c.cumulative, prepend=0) for n, c in zip(e.sides, e.curves)}
     return Step(
         "variances",
-        "How much of the variance each direction holds, the largest first: "
-        "the squares of the singular "
-        "values of <i>Z</i>, as shares of their sum.".replace("<i>Z</i>", "Z"),
+        "How much of the variance each direction holds, the largest first: the squares of the "
+        "singular values of Z, as shares of their sum.",
         "<i>r</i><sub><i>j</i></sub> = λ<sub><i>j</i></sub> / Σ λ<sub><i>l</i></sub>",
         line_chart(
-            frame,
+            curves(shares).query("share > 1e-5"),
             "components",
             "share",
             "model",
@@ -155,9 +139,8 @@ def sum_step(e):
     found = " and ".join(f"**{d}** in {n}" for n, d in zip(e.sides, e.dimensions))
     return Step(
         "dimension",
-        "Added up: the first so many directions together. The intrinsic "
-        "dimension is the number at which "
-        f"the sum passes {e.variance:.0%}: {found}.",
+        "Added up: the first so many directions together. The intrinsic dimension is the number "
+        f"at which the sum passes {e.variance:.0%}: {found}.",
         f"ID = least <i>m</i> with <i>r</i><sub>1</sub> + … + <i>r</i><sub><i>m</i></sub> "
         f"&gt; {e.variance:g}",
         e.curve_chart(e.plain, {}),
@@ -166,16 +149,13 @@ def sum_step(e):
 
 def random_step(e):
     "Beside random points"
-    found = "; ".join(
-        f"{n}: {d}, random points {r}"
-        for n, d, r in zip(e.sides, e.dimensions, e.random_dimensions)
-    )
+    numbers = zip(e.sides, e.dimensions, e.random_dimensions)
+    found = "; ".join(f"{n}: {d}, random points {r}" for n, d, r in numbers)
     return Step(
         "random points",
-        f"Is that few? {e.k:,} points spread unevenly even where nothing "
-        f"is behind it. The grey lines "
-        f"are for as many random points of the same width, and the {e.k:,} of them that "
-        f"are nearest to one. {found}.",
+        f"Is that few? {e.k:,} points spread unevenly even where nothing is behind it. The grey "
+        f"lines are for as many random points of the same width, and the {e.k:,} of them that are "
+        f"nearest to one. {found}.",
         "",
         e.chart,
     )
@@ -185,18 +165,13 @@ def threshold_step(e):
     "Other thresholds"
     levels = np.round(np.arange(0.5, 0.991, 0.01), 2)
     frame = pd.concat(
-        [
-            pd.DataFrame(
-                {"level": levels, "dimension": [c.dimension(v) for v in levels], "model": n}
-            )
-            for n, c in zip(e.sides, e.curves)
-        ]
+        pd.DataFrame({"level": levels, "dimension": list(map(c.dimension, levels)), "model": n})
+        for n, c in zip(e.sides, e.curves)
     )
     return Step(
         "threshold",
-        f"The number depends on the threshold: {e.variance:.0%} is a choice, "
-        f"and so is {e.k:,}. What can "
-        "be compared are tokens and models at the same two numbers.",
+        f"The number depends on the threshold: {e.variance:.0%} is a choice, and so is {e.k:,}. "
+        "What can be compared are tokens and models at the same two numbers.",
         "",
         line_chart(
             frame,
@@ -232,30 +207,22 @@ class DimensionExplorer(TokenExplorer):
         variance=0.95,  # share of their variance to reach
         page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
-        n, k = len(data), k or max(2, min(1200, len(data) // 10))
-        if not 2 <= k < n:
-            raise ValueError(
-                f"k neighbors of one of {n:,} tokens: k must be from 2 to {n - 1:,}; k = {k!r} "
-                "came."
-            )
+        k = k or max(2, min(1200, len(data) // 10))
+        self._k = neighbors_slider(len(data), k, max(2 * k, 20))
         if not 0.5 <= variance <= 0.99:
             raise ValueError(
                 f"variance is the share to reach, here from 0.5 to 0.99; {variance!r} came."
             )
-        self.spaces = [data.source, data.target] if isinstance(data, SpacePair) else [data]
-        self.sides = list(data.names) if isinstance(data, SpacePair) else [data.name or "space"]
-        with progress("rows and random points", data):
-            self.around = [Cosines(s, name) for s, name in zip(self.spaces, self.sides)]
-            self.gaussian = list(map(gaussian_like, self.spaces))
-        most = min(n - 1, max(2 * k, 20))
-        self._k = widgets.IntSlider(
-            description="neighbors", value=k, min=2, max=most, continuous_update=False
-        )
-        share = dict(value=variance, min=0.5, max=0.99, step=0.01)
+        share: dict = dict(value=variance, min=0.5, max=0.99, step=0.01)
         self._variance = widgets.FloatSlider(
             description="threshold", continuous_update=False, **share
         )
-        self._looked, self._random = None, {}
+        pair = isinstance(data, SpacePair)
+        self.spaces = [data.source, data.target] if pair else [data]
+        self.sides = list(data.names) if pair else [data.name or "space"]
+        with progress("rows and random points", data):
+            self.around = list(map(Cosines, self.spaces, self.sides))
+            self.gaussian = list(map(gaussian_like, self.spaces))
         super().__init__(data, token, [self._k, self._variance], page)
 
     k, variance = value_of("_k"), value_of("_variance")
@@ -272,18 +239,19 @@ class DimensionExplorer(TokenExplorer):
             f"it takes {found}."
         )
 
+    def _look(self):
+        "What does not depend on the threshold: neighbors, their cosines and curves, in each space"
+        near = [nearest_neighbors(s.matrix, self.k, [self.row])[1][0] for s in self.spaces]
+        cosines = [a.with_all(self.row)[rows] for a, rows in zip(self.around, near)]
+        return near, cosines, [explained_variance(s, self.row, self.k) for s in self.spaces]
+
     def compute(self):
-        if self._looked != (self.row, self.k):  # the threshold alone changes none of this
-            self.near = [nearest_neighbors(s.matrix, self.k, [self.row])[1][0] for s in self.spaces]
-            self.near_cosines = [
-                a.with_all(self.row)[rows] for a, rows in zip(self.around, self.near)
-            ]
-            self.curves = [explained_variance(s, self.row, self.k) for s in self.spaces]
-            self._looked = self.row, self.k
-        if self.k not in self._random:
-            self._random[self.k] = [explained_variance(g, 0, self.k) for g in self.gaussian]
+        self.near, self.near_cosines, self.curves = self.kept((self.row, self.k), self._look)
+        self.random = self.kept(
+            self.k, lambda: [explained_variance(g, 0, self.k) for g in self.gaussian]
+        )
         self.dimensions = [c.dimension(self.variance) for c in self.curves]
-        self.random_dimensions = [c.dimension(self.variance) for c in self._random[self.k]]
+        self.random_dimensions = [c.dimension(self.variance) for c in self.random]
 
     def values(self):
         places = dict(dimension=self.dimensions, side=self.sides, random=self.random_dimensions)
@@ -292,41 +260,45 @@ class DimensionExplorer(TokenExplorer):
 
     def curve_chart(self, token, random):
         "The cumulative curves, with the lines of `random` points in grey"
-        frame = curves(dict(zip(self.sides, self.curves)) | random)
-        axes = "directions, the largest first", "share of the variance together"
-        title = f"How many directions the neighbors of {token} spread in"
-        line = dict(threshold=self.variance, threshold_title=f"{self.variance:.0%}")
-        look: dict = dict(neutral=tuple(random), y_format=".0%", **line)
-        return line_chart(frame, "components", "share", "model", *axes, title, **look)
+        own = {name: c.cumulative for name, c in zip(self.sides, self.curves)}
+        return line_chart(
+            curves(own | random),
+            "components",
+            "share",
+            "model",
+            "directions, the largest first",
+            "share of the variance together",
+            f"How many directions the neighbors of {token} spread in",
+            neutral=tuple(random),
+            threshold=self.variance,
+            threshold_title=f"{self.variance:.0%}",
+            y_format=".0%",
+        )
 
     def picture(self, token):
         return self.curve_chart(token, self.random_curves())
 
     def random_curves(self):
-        return {f"random, {s.dim} wide": c for s, c in zip(self.spaces, self._random[self.k])}
-
-    def draw(self):
-        return self.picture(self.plain)
+        return {f"random, {s.dim} wide": c.cumulative for s, c in zip(self.spaces, self.random)}
 
     def table(self):
         "The same for all tokens: their curves, thinned, and where they pass the threshold"
-        n, places = len(self.data), thin(max(s.dim for s in self.spaces), 40)
-        shares, found = np.ones((n, len(places), len(self.spaces))), np.zeros((n, len(self.spaces)))
-        for i, space in enumerate(self.spaces):
-            for row in tqdm(range(n), desc=f"curves of all tokens, {self.sides[i]}", leave=False):
+        places = thin(max(s.dim for s in self.spaces), 40)
+        columns, fields = {"components": {"fixed": (places + 1).tolist()}}, {}
+        for i, (space, name) in enumerate(zip(self.spaces, self.sides)):
+            shares, found = np.ones((len(space), len(places))), []
+            for row in tqdm(range(len(space)), desc=f"curves of all tokens, {name}", leave=False):
                 curve = explained_variance(space, row, self.k)
                 there = places < len(curve.cumulative)
-                shares[row, there, i] = curve.cumulative[places[there]]
-                found[row, i] = curve.dimension(self.variance)
-        of = [f"side{i}" for i in range(len(self.spaces))]
-        random = curves(self.random_curves()).round(6).to_dict("records")
+                shares[row, there] = curve.cumulative[places[there]]
+                found.append(curve.dimension(self.variance))
+            columns[f"side{i}"] = packed(shares, 1e-4)
+            fields[f"dimension{i}"] = packed(found, digits=0)
+        of = [(f"side{i}", name) for i, name in enumerate(self.sides)]
         return {
             "slots": len(places),
-            "unfold": {"of": list(zip(of, self.sides)), "name": "model", "value": "share"},
-            "columns": {
-                "components": {"fixed": (places + 1).tolist()},
-                **{c: packed(shares[..., i], 1e-4) for i, c in enumerate(of)},
-            },
-            "fields": {f"dimension{i}": packed(f, digits=0) for i, f in enumerate(found.T)},
-            "also": random,
+            "unfold": {"of": of, "name": "model", "value": "share"},
+            "columns": columns,
+            "fields": fields,
+            "also": curves(self.random_curves()).round(6).to_dict("records"),
         }

@@ -6,11 +6,19 @@
 __all__ = ['LLEExplorer']
 
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00003
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from ._base import Cosines, Step, TokenExplorer, others, packed, progress, value_of
+from embgeom.explorers._base import (
+    Cosines,
+    Step,
+    TokenExplorer,
+    neighbors_slider,
+    packed,
+    plane,
+    progress,
+    value_of,
+)
 from ..lle import lle_neighbors, lle_similarity, lle_weights
 from ..plots import bars_chart, map_chart, matrix_chart, overlaid_chart
 from ..spaces import SpacePair
@@ -18,18 +26,19 @@ from ..spaces import SpacePair
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00009
 def token_step(e):
     "The token among all others"
-    (one, other), (d, f) = e.pair.names, (s.dim for s in (e.pair.source, e.pair.target))
-    values = {a.name: others(a.with_all(e.row), e.row) for a in e.around}
+    one, other = e.around
     return Step(
         "token",
-        f"{e.label} is a row of {d} numbers in {one}, and of {f} in {other}. "
-        f"Scaled to length one, "
-        "its products with the other rows are cosines: 1 for the same direction, 0 for a "
-        "right angle. The picture "
-        "shows its cosines with all other tokens; what stands out on the right are its "
-        "neighbors.",
+        f"{e.label} is a row of {one.space.dim} numbers in {one.name}, and of {other.space.dim} "
+        f"in {other.name}. Scaled to length one, its products with the other rows are cosines: 1 "
+        "for the same direction, 0 for a right angle. The picture shows its cosines with all other "
+        "tokens; what stands out on the right are its neighbors.",
         "<i>x</i> = <i>v</i> / |<i>v</i>|, &ensp; cos = <i>x</i> · <i>x</i><sub><i>j</i></sub>",
-        overlaid_chart(values, "cosine", f"Most tokens are far from {e.plain}; a few are near"),
+        overlaid_chart(
+            {a.name: np.delete(a.with_all(e.row), e.row) for a in e.around},
+            "cosine",
+            f"Most tokens are far from {e.plain}; a few are near",
+        ),
     )
 
 
@@ -55,19 +64,12 @@ def neighbors_step(e):
 
 def gram_step(e):
     "The products of the steps from the token to its neighbors"
-    names = e.labels(e.near)
-    frame = pd.DataFrame(
-        {
-            "one": np.repeat(names, e.k),
-            "other": names * e.k,
-            "product": (e.offsets @ e.offsets.T).ravel(),
-        }
-    )
+    names, products = e.labels(e.near), (e.offsets @ e.offsets.T).ravel()
+    frame = pd.DataFrame({"one": np.repeat(names, e.k), "other": names * e.k, "product": products})
     return Step(
         "Gram matrix",
-        f"Seen from {e.label}, each neighbor lies one step away. The "
-        f"products of these steps, two by "
-        "two: the squared lengths on the diagonal, and beside it large numbers for two "
+        f"Seen from {e.label}, each neighbor lies one step away. The products of these steps, two "
+        "by two: the squared lengths on the diagonal, and beside it large numbers for two "
         "neighbors in the same direction.",
         "<i>G</i><sub><i>jl</i></sub> = (<i>x</i><sub><i>j</i></sub> − <i>x</i>) · "
         "(<i>x</i><sub><i>l</i></sub> − <i>x</i>)",
@@ -83,19 +85,15 @@ def gram_step(e):
 # %% ../../nbs/api/51_explorers_lle.ipynb #ell00010
 def weights_chart(e, i):
     "The weights of the neighbors in model `i`"
-    frame = pd.DataFrame(
-        {
-            "neighbor": e.labels(e.found[i].indices[0]),
-            "weight": e.found[i].weights[0],
-            "model": e.pair.names[i],
-        }
-    )
+    name, found = e.pair.names[i], e.found[i]
     return bars_chart(
-        frame,
+        pd.DataFrame(
+            {"neighbor": e.labels(found.indices[0]), "weight": found.weights[0], "model": name}
+        ),
         "neighbor",
         "weight",
         "model",
-        f"How much of each neighbor {e.pair.names[i]} mixes into {e.plain}",
+        f"How much of each neighbor {name} mixes into {e.plain}",
         "weight in the mixture",
         width=320,
     )
@@ -105,11 +103,9 @@ def weights_step(e):
     "The weights in the first model"
     return Step(
         "weights",
-        "The weights that bring the mixture of the neighbors as near to the "
-        "token as can be, and add up to "
-        "one. A thousandth of the trace is added to the diagonal of G, so that neighbors "
-        "in one line do no harm. "
-        "A negative weight moves away from that neighbor.",
+        "The weights that bring the mixture of the neighbors as near to the token as can be, and "
+        "add up to one. A thousandth of the trace is added to the diagonal of G, so that neighbors "
+        "in one line do no harm. A negative weight moves away from that neighbor.",
         "(<i>G</i> + 0.001 tr <i>G</i>) <i>w</i> = 1, &ensp; <i>w</i> ← <i>w</i> / "
         "Σ<i>w</i><sub><i>j</i></sub>",
         weights_chart(e, 0),
@@ -119,21 +115,15 @@ def weights_step(e):
 def mixture_step(e):
     "The token, its neighbors and their mixture, on a plane"
     name, left, mean = e.pair.names[0], e.found[0].weights[0] @ e.offsets, e.offsets.mean(0)
-    points = np.concatenate([e.offsets, np.zeros_like(left)[None], left[None]])
-    axes = np.linalg.svd(e.offsets - mean, full_matrices=False)[2][:2]
-    axes = (
-        axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
-    )  # a sign is free: the same every time
-    (along, up), names = ((points - mean) @ axes.T).T, [*e.labels(e.near), e.plain, "the mixture"]
-    kinds = ["neighbor"] * e.k + ["token", "mixture"]
-    frame = pd.DataFrame(
-        {"along": along, "up": up, "name": names, "kind": kinds, "shown": [*names[:-1], ""]}
-    )
+    points = np.vstack([e.offsets, np.zeros_like(left), left])
+    frame = pd.DataFrame(plane(points, of=e.offsets), columns=["along", "up"])
+    frame["name"] = [*e.labels(e.near), e.plain, "the mixture"]
+    frame["kind"] = ["neighbor"] * e.k + ["token", "mixture"]
+    frame["shown"] = [*frame["name"][:-1], ""]
     return Step(
         "mixture",
-        "The mixture beside the token, on the plane in which the neighbors "
-        "differ most. It leaves over "
-        f"{left @ left:.3f} of the token's squared length; the plain mean of the neighbors "
+        "The mixture beside the token, on the plane in which the neighbors differ most. It leaves "
+        f"over {left @ left:.3f} of the token's squared length; the plain mean of the neighbors "
         f"leaves {mean @ mean:.3f}.",
         "|<i>x</i> − Σ <i>w</i><sub><i>j</i></sub> <i>x</i><sub><i>j</i></sub>|²",
         map_chart(
@@ -156,11 +146,9 @@ def other_step(e):
     one, name = e.pair.names
     return Step(
         "other model",
-        f"The same in {name}: its own neighbors, its own weights. "
-        f"{e.shared} of its {e.k} neighbors are "
-        f"neighbors in {one} too. Weights do not depend on coordinates, nor on how many "
-        f"there are, so the two rows "
-        "can be compared.",
+        f"The same in {name}: its own neighbors, its own weights. {e.shared} of its {e.k} "
+        f"neighbors are neighbors in {one} too. Weights do not depend on coordinates, nor on how "
+        "many there are, so the two rows can be compared.",
         "",
         weights_chart(e, 1),
     )
@@ -168,18 +156,15 @@ def other_step(e):
 
 def cosine_step(e):
     "What each neighbor adds to the cosine of the two rows of weights"
-    frame = pd.DataFrame({"neighbor": e.frame.label, "part": e.parts})
     return Step(
         "cosine",
-        "The weights of both models as two rows over all tokens, scaled to "
-        "length one. Their products add up "
-        "to the cosine; a neighbor that only one model uses adds nothing. Here the parts "
-        "add up to "
-        f"**{e.cosine:.3f}**.",
+        "The weights of both models as two rows over all tokens, scaled to length one. Their "
+        "products add up to the cosine; a neighbor that only one model uses adds nothing. Here the "
+        f"parts add up to **{e.cosine:.3f}**.",
         "cos(<i>w</i>, <i>w</i>′) = Σ <i>w</i><sub><i>j</i></sub> "
         "<i>w</i>′<sub><i>j</i></sub> / |<i>w</i>| |<i>w</i>′|",
         bars_chart(
-            frame,
+            pd.DataFrame({"neighbor": e.frame.label, "part": e.parts}),
             "neighbor",
             "part",
             None,
@@ -204,11 +189,9 @@ class LLEExplorer(TokenExplorer):
         cosine_step,
     )
     sentence_of = (
-        "‘{token}’ in {one} and {other}: {shared} of the {k} nearest neighbors are the "
-        "same (chance would give "
-        "{chance}), and the cosine of the two rows of weights is **{cosine}** (1: the "
-        "same neighbors in the same "
-        "mixture; 0: none in common)."
+        "‘{token}’ in {one} and {other}: {shared} of the {k} nearest neighbors are the same "
+        "(chance would give {chance}), and the cosine of the two rows of weights is **{cosine}** "
+        "(1: the same neighbors in the same mixture; 0: none in common)."
     )
 
     def __init__(
@@ -218,17 +201,8 @@ class LLEExplorer(TokenExplorer):
         k=10,  # neighbors of each token
         page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
-        if not 2 <= k < len(pair):
-            raise ValueError(
-                f"k neighbors of one of {len(pair):,} tokens: k must be from 2 to "
-                f"{len(pair) - 1:,}; k = {k!r} came."
-            )
-        self.pair = pair
-        self.around = [Cosines(s, name) for s, name in zip((pair.source, pair.target), pair.names)]
-        most = min(max(20, k), len(pair) - 1)
-        self._k = widgets.IntSlider(
-            description="neighbors", value=k, min=2, max=most, continuous_update=False
-        )
+        self.pair, self._k = pair, neighbors_slider(len(pair), k, max(20, k))
+        self.around = list(map(Cosines, (pair.source, pair.target), pair.names))
         super().__init__(pair, token, [self._k], page)
 
     k = value_of("_k")
@@ -242,7 +216,7 @@ class LLEExplorer(TokenExplorer):
         weights = self.frame[["source_weight", "target_weight"]].to_numpy()
         self.parts = (weights / np.linalg.norm(weights, axis=0)).prod(1)
         self.cosine = float(self.parts.sum())
-        self.shared = int(self.frame[["source_rank", "target_rank"]].notna().all(axis=1).sum())
+        self.shared = 2 * self.k - len(self.frame)
 
     def values(self):
         one, other = self.pair.names
@@ -255,17 +229,12 @@ class LLEExplorer(TokenExplorer):
             cosine=f"{self.cosine:.3f}",
         )
 
-    def draw(self):
-        return self.picture(self.plain)
-
     def picture(self, token):
         "The weights in both models, under a title for `token`"
-        of = dict(zip(("source_weight", "target_weight"), self.pair.names))
-        long = self.frame.rename(columns={"label": "neighbor", **of}).melt(
-            "neighbor", list(of.values()), "model", "weight"
-        )
+        one, other = self.pair.names
+        names = {"label": "neighbor", "source_weight": one, "target_weight": other}
         chart = bars_chart(
-            long,
+            self.frame.rename(columns=names).melt("neighbor", [one, other], "model", "weight"),
             "neighbor",
             "weight",
             "model",
@@ -281,32 +250,27 @@ class LLEExplorer(TokenExplorer):
             sides = [lle_weights(a.space, self.k) for a in self.around]
             cosines = lle_similarity(self.pair, self.k).values
         n, k = len(self.pair), self.k
-        near, weights = np.full((n, 2 * k), 65535), np.zeros((n, 2 * k, 2))
+        near, weights = np.full((n, 2 * k), 65535), np.zeros((2, n, 2 * k))
         for row, (a, b) in enumerate(zip(*(s.indices.tolist() for s in sides))):
-            union = (
-                [j for j in a if j in b]
-                + [j for j in a if j not in b]
-                + [j for j in b if j not in a]
-            )
+            # those that both have, then those of one
+            union = sorted(a, key=lambda j: j not in b) + [j for j in b if j not in a]
             near[row, : len(union)] = union
-            for side, (s, found) in enumerate(zip(sides, (a, b))):
-                weights[row, [union.index(j) for j in found], side] = s.weights[row]
-        shared = 2 * k - (near < 65535).sum(1)
-        columns = {
-            "neighbor": packed(near, type="u2", names=True),
-            "source": packed(weights[..., 0], 0.001),
-            "target": packed(weights[..., 1], 0.001),
-        }
+            for table, side, found in zip(weights, sides, (a, b)):
+                table[row, [union.index(j) for j in found]] = side.weights[row]
+        names = "source", "target"
         return {
             "slots": 2 * k,
-            "columns": columns,
+            "columns": {
+                "neighbor": packed(near, type="u2", names=True),
+                **{name: packed(w, 0.001) for name, w in zip(names, weights)},
+            },
             "unfold": {
-                "of": list(zip(("source", "target"), self.pair.names)),
+                "of": list(zip(names, self.pair.names)),
                 "name": "model",
                 "value": "weight",
             },
             "fields": {
-                "shared": packed(shared, type="u1", digits=0),
+                "shared": packed(2 * k - (near < 65535).sum(1), type="u1", digits=0),
                 "cosine": packed(cosines, 0.001, digits=3),
             },
         }

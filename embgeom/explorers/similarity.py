@@ -6,12 +6,15 @@
 __all__ = ['GlobalExplorer']
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00003
+import re
+from functools import partial
+
 import altair as alt
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from ._base import Cosines, Step, TokenExplorer, others, packed, progress, value_of
+from ._base import Cosines, Step, TokenExplorer, packed, progress, value_of
 from ..plots import PLAIN, bars_chart, density_chart, distribution_chart
 from ..similarity import global_similarity, sample_cosines, token_similarity
 from ..spaces import SpacePair
@@ -19,23 +22,18 @@ from ..spaces import SpacePair
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00009
 def token_step(e):
     "The token as numbers"
-    n, (one, other) = min(20, *(s.dim for s in (e.pair.source, e.pair.target))), e.pair.names
+    one, other = e.around
+    n = min(20, one.space.dim, other.space.dim)
     frame = pd.concat(
-        [
-            pd.DataFrame(
-                {"number": range(1, n + 1), "value": a.unit([e.row])[0][:n], "model": a.name}
-            )
-            for a in e.around
-        ]
+        pd.DataFrame({"number": range(1, n + 1), "value": a.unit([e.row])[0][:n], "model": a.name})
+        for a in e.around
     )
     return Step(
         "token",
-        f"{e.label} is a row of {e.pair.source.dim} numbers in {one}, and of "
-        f"{e.pair.target.dim} in {other}; "
-        f"here are the first {n} of each, the whole scaled to length one. They cannot be "
-        f"compared: a model may turn "
-        "its space any way it likes, and nothing it says would change. What stays when a "
-        "space is turned are the angles.",
+        f"{e.label} is a row of {one.space.dim} numbers in {one.name}, and of {other.space.dim} in "
+        f"{other.name}; here are the first {n} of each, the whole scaled to length one. They "
+        "cannot be compared: a model may turn its space any way it likes, and nothing it says "
+        "would change. What stays when a space is turned are the angles.",
         "<i>x</i> = (<i>v</i> − mean) / |<i>v</i> − mean|"
         if e.centered
         else "<i>x</i> = <i>v</i> / |<i>v</i>|",
@@ -73,14 +71,12 @@ def side_step(i, title, more):
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00010
 def both_step(e):
     "The two lists against each other"
-    (one, other), (c, d) = e.pair.names, (others(v, e.row) for v in e.cosines)
+    (one, other), (c, d) = e.pair.names, (np.delete(v, e.row) for v in e.cosines)
     return Step(
         "correlation",
-        "The two lists against each other, a count for each cell. If the "
-        "tokens lay around "
-        f"{e.label} alike in both models, the cells would lie on a line. The correlation "
-        f"is **{e.similarity:.3f}**: "
-        "this token's own similarity.",
+        "The two lists against each other, a count for each cell. If the tokens lay around "
+        f"{e.label} alike in both models, the cells would lie on a line. The correlation is "
+        f"**{e.similarity:.3f}**: this token's own similarity.",
         "<i>r</i> = cov(<i>c</i>, <i>c</i>′) / sd(<i>c</i>) sd(<i>c</i>′)",
         density_chart(
             c,
@@ -97,9 +93,8 @@ def tokens_step(e):
     "Every token's own similarity"
     return Step(
         "all tokens",
-        f"The same for each token. {e.label} is more alike in the two models "
-        f"than {e.rank:.0%} of the "
-        "tokens.",
+        f"The same for each token. {e.label} is more alike in the two models than {e.rank:.0%} of "
+        "the tokens.",
         "",
         distribution_chart(
             e.own,
@@ -115,11 +110,9 @@ def pairs_step(e):
     (one, other), frame = e.pair.names, e.sample.to_frame()
     return Step(
         "all pairs",
-        f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, "
-        f"and the correlation is "
-        f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs "
-        f"is never made. The picture "
-        f"is of {len(e.sample.tokens)} random tokens.",
+        f"And over all pairs of tokens at once: {e.whole.n_pairs:,} pairs, and the correlation is "
+        f"**{e.pearson:.3f}**. It comes from sums over the tokens; the table of all pairs is never "
+        f"made. The picture is of {len(e.sample.tokens)} random tokens.",
         "<i>r</i> over all <i>i</i> &lt; <i>j</i>",
         density_chart(
             frame.source,
@@ -135,13 +128,10 @@ def chance_step(e):
     "What chance gives"
     return Step(
         "chance",
-        "What would be found if the tokens of one model were renamed at random? "
-        "Nothing, on average, and two "
-        "standard deviations either side are the grey bars. A direction that all tokens "
-        "share makes every cosine "
-        "larger in the raw value; centered, the mean is subtracted first, and what is left "
-        "is about the tokens "
-        "themselves.",
+        "What would be found if the tokens of one model were renamed at random? Nothing, on "
+        "average, and two standard deviations either side are the grey bars. A direction that all "
+        "tokens share makes every cosine larger in the raw value; centered, the mean is subtracted "
+        "first, and what is left is about the tokens themselves.",
         "",
         e.whole.chart(),
     )
@@ -149,21 +139,19 @@ def chance_step(e):
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00011
 def fixed_words(
     tokens,  # keys
-    n=100,  # how many
-) -> np.ndarray:  # row numbers
-    "The same `n` words for every token, of four letters or more, spread over the vocabulary"
-    whole = [
-        i
-        for i, t in enumerate(tokens)
-        if t[:1] == b" " and len(t) > 4 and t[1:].isalpha() and t[1:].islower()
-    ]
-    whole = whole or list(range(len(tokens)))
-    return np.array(whole)[
-        np.unique(np.linspace(0, len(whole) - 1, min(n, len(whole))).astype(int))
-    ]
+) -> np.ndarray:  # row numbers, 100 at most
+    "The same words for every token, of four letters or more, spread over the vocabulary"
+    whole = [i for i, t in enumerate(tokens) if re.fullmatch(rb" [a-z]{4,}", t)]
+    whole = np.array(whole or range(len(tokens)))
+    return whole[np.unique(np.linspace(0, len(whole) - 1, min(100, len(whole))).astype(int))]
 
 
 HOW = ["", "only partly ", "hardly "]
+
+
+def how_alike(similarity):
+    "The number in `HOW` of a token's own similarity, or of each of them"
+    return np.where(similarity > 0.5, 0, np.where(similarity > 0.2, 1, 2))
 
 # %% ../../nbs/api/51_explorers_similarity.ipynb #egl00016
 class GlobalExplorer(TokenExplorer):
@@ -196,7 +184,7 @@ class GlobalExplorer(TokenExplorer):
         centered=False,  # whether the mean of each matrix is subtracted first
         page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
-        self.pair, self._made, self.words = pair, {}, fixed_words(pair.tokens)
+        self.pair, self.words = pair, fixed_words(pair.tokens)
         with progress("global similarity", pair):
             self.whole = global_similarity(pair)
         text = "subtract the mean of each model first"
@@ -205,37 +193,35 @@ class GlobalExplorer(TokenExplorer):
 
     centered = value_of("_centered")
 
+    def _look(self):
+        "What does not depend on the token: its surroundings, each token's own, and all pairs"
+        with progress("each token's similarity", self.pair):
+            sides = zip((self.pair.source, self.pair.target), self.pair.names)
+            return (
+                [Cosines(*side, self.centered) for side in sides],
+                token_similarity(self.pair, centered=self.centered),
+                sample_cosines(self.pair, centered=self.centered),
+            )
+
     def compute(self):
-        if self.centered not in self._made:  # what does not depend on the token
-            with progress("each token's similarity", self.pair):
-                sides = zip((self.pair.source, self.pair.target), self.pair.names)
-                self._made[self.centered] = (
-                    [Cosines(s, n, self.centered) for s, n in sides],
-                    token_similarity(self.pair, centered=self.centered),
-                    sample_cosines(self.pair, centered=self.centered),
-                )
-        self.around, self.own, self.sample = self._made[self.centered]
+        self.around, self.own, self.sample = self.kept(self.centered, self._look)
         self.cosines = [a.with_all(self.row) for a in self.around]
         self.similarity = float(self.own[self.row])
-        self.rank = float((self.own < self.own[self.row]).mean())
+        self.rank = float((self.own < self.similarity).mean())
         self.pearson = self.whole.pearson_centered if self.centered else self.whole.pearson
 
     def values(self):
         one, other = self.pair.names
-        how = HOW[0 if self.similarity > 0.5 else 1 if self.similarity > 0.2 else 2]
         return dict(
             one=one,
             other=other,
-            how=how,
+            how=HOW[how_alike(self.similarity)],
             n=f"{len(self.pair) - 1:,}",
             similarity=f"{self.similarity:.3f}",
             rank=f"{100 * self.rank:.0f}",
             pearson=f"{self.pearson:.3f}",
             centered=", means subtracted" if self.centered else "",
         )
-
-    def draw(self):
-        return self.picture(self.plain)
 
     def picture(self, token):
         "The cosines of the token with the fixed words, under a title for `token`"
@@ -244,43 +230,36 @@ class GlobalExplorer(TokenExplorer):
             {"word": self.labels(self.words), "source": c[self.words], "target": d[self.words]}
         ).dropna()
         title = f"Cosines of {token} with {len(self.words)} words"
+        scale, about = alt.Scale(zero=False), partial(alt.Tooltip, format=".2f")
         base = alt.Chart(frame.round(4), width=400, height=300, description=title).encode(
-            x=alt.X("source:Q", title=f"cosine in {one}", scale=alt.Scale(zero=False)),
-            y=alt.Y("target:Q", title=f"cosine in {other}", scale=alt.Scale(zero=False)),
-            tooltip=[
-                "word:N",
-                alt.Tooltip("source:Q", format=".2f"),
-                alt.Tooltip("target:Q", format=".2f"),
-            ],
+            x=alt.X("source:Q", title=f"cosine in {one}", scale=scale),
+            y=alt.Y("target:Q", title=f"cosine in {other}", scale=scale),
+            tooltip=["word:N", about("source:Q"), about("target:Q")],
         )
         high = base.transform_window(place="rank()", sort=[alt.SortField("source", "descending")])
-        named = (
-            high.transform_filter("datum.place <= 12")
-            .mark_text(align="left", dx=5, fontSize=11)
-            .encode(text="word:N")
+        named = high.transform_filter("datum.place <= 12").mark_text(
+            align="left", dx=5, fontSize=11
         )
         points = base.mark_point(filled=True, size=40, opacity=0.7, color=PLAIN)
-        return alt.layer(points, named).properties(
+        return alt.layer(points, named.encode(text="word:N")).properties(
             title=alt.TitleParams(title, anchor="start"), description=title
         )
 
     def table(self):
         "The same for all tokens: cosines with the fixed words, and each token's own correlation"
-        cosines = np.stack([a.unit(slice(None)) @ a.unit(self.words).T for a in self.around], -1)
+        cosines = (a.unit(slice(None)) @ a.unit(self.words).T for a in self.around)
         own, rank = self.own, np.searchsorted(np.sort(self.own), self.own) / len(self.own)
-        columns = {
-            "word": {"fixed": self.labels(self.words)},
-            **{
-                side: packed(cosines[..., i], 1 / 127, "i1")
-                for i, side in enumerate(("source", "target"))
-            },
-        }
-        how = packed(np.where(own > 0.5, 0, np.where(own > 0.2, 1, 2)), type="u1", choices=HOW)
         return {
             "slots": len(self.words),
-            "columns": columns,
+            "columns": {
+                "word": {"fixed": self.labels(self.words)},
+                **{
+                    side: packed(values, 1 / 127, "i1")
+                    for side, values in zip(("source", "target"), cosines)
+                },
+            },
             "fields": {
-                "how": how,
+                "how": packed(how_alike(own), type="u1", choices=HOW),
                 "similarity": packed(own, 0.001, digits=3),
                 "rank": packed(100 * rank, type="u1", digits=0),
             },

@@ -52,28 +52,27 @@ def short(text, most=48):
     return text if len(text) <= most else "… " + text[2 - most :]
 
 
+def asked(item):
+    "What the model reads of an item"
+    return item.prompt if isinstance(item, WordItem) else item.question
+
+
 def contrasts_step(e):
     "The hidden states of both sides"
-    flat, n = plane(e.states), len(e.states) // 2
-    texts = [short(" ".join(t.split())) for c in e.behavior.contrasts for t in c]
-    frame = pd.DataFrame(
-        {
-            "along": flat[:, 0],
-            "up": flat[:, 1],
-            "text": texts,
-            "kind": ["positive", "negative"] * n,
-            "shown": "",
-        }
-    )
-    (first, second), last = (
-        e.behavior.contrasts[0],
-        "last" if e.behavior.position == -1 else "last but one",
-    )
+    texts = [t for c in e.behavior.contrasts for t in c]
+    n, last = len(texts) // 2, "last" if e.behavior.position == -1 else "last but one"
+    read = lambda: [
+        s[e.layer][0] for s in e.models[0].hidden_states(texts, [e.layer], e.behavior.position)
+    ]
+    states = np.stack(e.kept(("states", e.behavior.name, e.layer), read))
+    frame = pd.DataFrame(plane(states), columns=["along", "up"])
+    frame["text"] = [short(" ".join(t.split())) for t in texts]
+    frame["kind"], frame["shown"] = ["positive", "negative"] * n, ""
     return Step(
         "contrasts",
         f"{n} pairs of texts that differ in one thing: {e.behavior.what}. The first pair: "
-        f"“{first}” against “{second}” {e.source} reads them, and its hidden states after layer "
-        f"{e.layer}, at the {last} token, are laid flat.",
+        f"“{texts[0]}” against “{texts[1]}” {e.source} reads them, and its hidden states after "
+        f"layer {e.layer}, at the {last} token, are laid flat.",
         "",
         map_chart(
             frame,
@@ -118,9 +117,9 @@ def difference_step(e):
 def map_step(e):
     "Rows moved by the map, against the rows of the target"
     A, B = (s.matrix.astype(float) for s in (e.pair.source, e.pair.target))
-    moved, own = e.maps["procrustes" if e.method == "procrustes" else "ridge"].transform(A), B
-    cosines = (moved * own).sum(1) / np.linalg.norm(moved, axis=1) / np.linalg.norm(own, axis=1)
-    moved, own = (z - z.mean(0) for z in (moved, own))
+    moved = e.maps["procrustes" if e.method == "procrustes" else "ridge"].transform(A)
+    cosines = (moved * B).sum(1) / np.linalg.norm(moved, axis=1) / np.linalg.norm(B, axis=1)
+    moved, own = (z - z.mean(0) for z in (moved, B))
     axis = np.linalg.svd(own, full_matrices=False)[2][0]
     return Step(
         "map",
@@ -143,16 +142,16 @@ def map_step(e):
 
 def moved_step(e):
     "What vector and moved vector do to logits"
-    (a, b), names = e.effects, e.pair.tokens
-    top = [
-        ", ".join(token_label(names[i]) for i in np.argsort(-v, kind="stable")[:6]) for v in (a, b)
-    ]
+    a = e.pair.source.matrix.astype(float) @ e.one[e.layer]
+    b = e.pair.target.matrix.astype(float) @ e.moved[e.to]
+    named = [token_label(t) for t in e.pair.tokens]
+    top = lambda v: ", ".join(named[i] for i in np.argsort(-v, kind="stable")[:6])
     return Step(
         "moved",
         "The vector times the matrix. What would both do to the tokens' logits, if they were "
         "added right before the head? The two lists correlate at "
-        f"**{np.corrcoef(a, b)[0, 1]:.2f}**. Most favored in {e.source}: {top[0]}; in {e.target}: "
-        f"{top[1]}.",
+        f"**{np.corrcoef(a, b)[0, 1]:.2f}**. Most favored in {e.source}: {top(a)}; in {e.target}: "
+        f"{top(b)}.",
         "<i>A</i><i>v</i> and <i>B</i><i>u</i>",
         density_chart(
             a,
@@ -167,19 +166,19 @@ def moved_step(e):
 
 def rescale_step(e):
     "The length of the moved vector"
-    v, u = e.one[e.layer], e.moved[e.to]
+    v, length = e.one[e.layer], np.linalg.norm
     rows = [
         ("hidden states", e.one.norms[e.layer], e.source),
-        ("vector", np.linalg.norm(v), e.source),
+        ("vector", length(v), e.source),
         ("hidden states", e.moved.norms[e.to], e.target),
-        ("as the method gives it", np.linalg.norm(e.mapping.transform(v)), e.target),
-        ("rescaled", np.linalg.norm(u), e.target),
+        ("as the method gives it", length(e.mapping.transform(v)), e.target),
+        ("rescaled", length(e.moved[e.to]), e.target),
     ]
     return Step(
         "rescale",
         "Hidden states are not equally long in the two models. The moved vector is made as long "
         f"against the hidden states of {e.target}, layer {e.to}, as the vector is in {e.source}: "
-        f"{np.linalg.norm(v) / e.one.norms[e.layer]:.0%} of their median length.",
+        f"{length(v) / e.one.norms[e.layer]:.0%} of their median length.",
         "|<i>u</i>| / |<i>h</i>′| = |<i>v</i>| / |<i>h</i>|",
         bars_chart(
             pd.DataFrame(rows, columns=["what", "length", "model"]),
@@ -207,36 +206,28 @@ def curve_step(e):
 
 def items_step(e):
     "Each item's log-odds without the vector and with it; the multiplier is chosen below the chart"
-    labels = [
-        short(getattr(item, "prompt", "") if isinstance(item, WordItem) else item.question, 40)
-        for item in e.behavior.items
-    ]
-    frame = e.curve.to_frame().query("name == 'vector'")
-    frame = frame[["item", "multiplier", "log_odds"]].round(6)
+    names = [f"{i} {short(asked(item), 40)}" for i, item in enumerate(e.behavior.items, 1)]
+    frame = (
+        e.curve.to_frame().query("name == 'vector'")[["item", "multiplier", "log_odds"]].round(6)
+    )
     without = frame[frame["multiplier"] == 0].set_index("item")["log_odds"]
-    frame = frame.assign(
-        text=[f"{i + 1} {labels[i]}" for i in frame["item"]], without=frame["item"].map(without)
-    )
-    choice = alt.binding_select(options=list(e.curve.multipliers), name="multiplier ")
+    frame["text"] = [names[i] for i in frame["item"]]
+    frame["without"] = frame["item"].map(without)
     base = alt.Chart(frame, width=320, height={"step": 17})
-    order, axis = list(dict.fromkeys(frame["text"])), alt.Axis(labelLimit=280)
+    about = partial(alt.Tooltip, format=".3f")
     base = base.transform_filter("datum.multiplier == multiplier").encode(
-        y=alt.Y("text:N", sort=order, title=None, axis=axis),
-        tooltip=[
-            "text:N",
-            alt.Tooltip("without:Q", format=".3f"),
-            alt.Tooltip("log_odds:Q", title="with the vector", format=".3f"),
-        ],
+        y=alt.Y("text:N", sort=names, title=None, axis=alt.Axis(labelLimit=280)),
+        tooltip=["text:N", about("without:Q"), about("log_odds:Q", title="with the vector")],
     )
-    x = partial(alt.X, type="quantitative", title="log-odds (grey: without the vector)")
-    point = dict(size=40, opacity=1)
-    moved = base.mark_point(color="black", filled=True, shape="square", **point)
+    x = partial(alt.X, title="log-odds (grey: without the vector)")
+    point = partial(base.mark_point, size=40, opacity=1)
     layers = [
-        base.mark_rule(color=NEUTRAL).encode(x=x("without"), x2="log_odds"),
-        base.mark_point(color=NEUTRAL, **point).encode(x=x("without")),
-        moved.encode(x=x("log_odds")),
+        base.mark_rule(color=NEUTRAL).encode(x=x("without:Q"), x2="log_odds"),
+        point(color=NEUTRAL).encode(x=x("without:Q")),
+        point(color="black", filled=True, shape="square").encode(x=x("log_odds:Q")),
     ]
     title = "What the moved vector does to each item"
+    choice = alt.binding_select(options=list(e.curve.multipliers), name="multiplier ")
     chart = alt.layer(*layers).add_params(alt.param("multiplier", value=e.multiplier, bind=choice))
     return Step(
         "items",
@@ -249,28 +240,18 @@ def items_step(e):
 
 def verdict_step(e):
     "The slopes beside chance"
-    slopes = e.curve.slopes()
-    chance = slopes[slopes["name"] == "shuffled"].slope
-    rows = [
-        (
-            text,
-            *slopes[slopes["name"] == name].iloc[0][["slope", "low", "high"]],
-            *chance.quantile([0.05, 0.95]),
-        )
-        for name, text in (("vector", f"moved ({e.method})"), ("native", "native"))
-    ]
-    frame = pd.DataFrame(
-        rows, columns=["which", "slope", "low", "high", "chance low", "chance high"]
-    )
-    numbers = frame.columns[1:]
-    frame[numbers] = frame[numbers].astype(float)
+    slopes = e.curve.slopes().set_index("name")[["slope", "low", "high"]]
+    chance = slopes.loc[["shuffled"], "slope"]
+    frame = slopes.loc[["vector", "native"]].rename({"vector": f"moved ({e.method})"})
+    frame["chance low"], frame["chance high"] = chance.quantile([0.05, 0.95])
+    frame = frame.astype(float).reset_index(names="which")
     return Step(
         "verdict",
         e.curve.verdict,
         "slope = what a unit of multiplier adds to the log-odds",
         interval_chart(
             frame,
-            *frame.columns,
+            *frame,
             title="Slopes, with 95% intervals; grey: 90% of "
             f"{len(chance)} vectors moved by shuffled maps",
             value_title="log-odds per unit of multiplier",
@@ -291,32 +272,23 @@ def curve_frame(curve, multiplier):
 def chosen_chart(frame, title, n_controls):
     "The curve, with a line at the chosen multiplier; below, the cost"
     names = ["moved", "native"]
-    color = alt.Color(
-        "name:N", title=None, scale=alt.Scale(domain=names, range=model_colors(names))
-    )
-    base = alt.Chart(frame).encode(x=alt.X("multiplier:Q"))
-    y = partial(alt.Y, type="quantitative")
+    colors = alt.Scale(domain=names, range=model_colors(names))
+    color = alt.Color("name:N", title=None, scale=colors)
+    base = alt.Chart(frame).encode(x="multiplier:Q")
+    band, line = base.mark_area(opacity=0.2), base.mark_line(point=True, strokeWidth=2)
     chosen = base.mark_rule(strokeDash=[4, 4]).encode(x="max(chosen):Q")
-    dots = dict(point=True, strokeWidth=2)
-    above = [
-        base.transform_filter("datum.name == 'moved'")
-        .mark_area(color=NEUTRAL, opacity=0.4)
-        .encode(y=y("from", title="change of log-odds"), y2="to"),
-        base.mark_area(opacity=0.2).encode(y=y("low"), y2="high", color=color),
-        base.mark_line(**dots).encode(y=y("change"), color=color),
+    grey = base.transform_filter("datum.name == 'moved'").mark_area(color=NEUTRAL, opacity=0.4)
+    above = alt.layer(
+        grey.encode(y=alt.Y("from:Q", title="change of log-odds"), y2="to"),
+        band.encode(y="low:Q", y2="high", color=color),
+        line.encode(y="change:Q", color=color),
         chosen,
-    ]
-    scale = alt.Scale(type="log")
-    below = [
-        base.mark_line(**dots).encode(
-            y=y("ratio", title="perplexity, times", scale=scale), color=color
-        ),
-        chosen,
-    ]
+    )
+    cost = alt.Y("ratio:Q", title="perplexity, times", scale=alt.Scale(type="log"))
+    below = alt.layer(line.encode(y=cost, color=color), chosen)
     words = f"grey: 90% of {n_controls} vectors moved by shuffled maps"
     return alt.vconcat(
-        alt.layer(*above).properties(width=420, height=200),
-        alt.layer(*below).properties(width=420, height=80),
+        above.properties(width=420, height=200), below.properties(width=420, height=80)
     ).properties(
         title=alt.TitleParams(title, subtitle=words, anchor="start"),
         description=f"{title}; {words}",
@@ -357,32 +329,33 @@ class SteeringExplorer(Explorer):
         texts=None,  # neutral texts that cost and norms are measured on; some of our own where None
         page=None,  # address of the table that `publish` writes, from where the page will lie
     ):
-        if method is not None and method not in METHODS:
+        method = Emb2Emb().method if method is None else method
+        if method not in METHODS:
             raise ValueError(f"method is one of {', '.join(METHODS)}; {method!r} came.")
         many = behavior if isinstance(behavior, (list, tuple)) else [behavior]
         self.behaviors = {b.name: b for b in map(Behavior.of, many)}
         self.models = [LanguageModel.of(m) for m in (source, target)]
         self.source, self.target = (m.name for m in self.models)
-        self.n_controls, self.texts, self.page, self._made = n_controls, texts, page, {}
+        self.n_controls, self.texts, self.page = n_controls, texts, page
         source, target = (m.space("output") for m in self.models)
         self.pair = match_tokens(source, target)
         self.maps = fit_methods(self.pair)
-        layers, multipliers = range(self.models[0].n_layers), sorted(map(float, multipliers))
-        middle = len(layers) // 2 if layer is None else layer
-        menu = lambda name, options, value=None: widgets.Dropdown(
+        self.multipliers = sorted(map(float, multipliers))
+        n = self.models[0].n_layers
+        menu = lambda name, options, value: widgets.Dropdown(
             description=name, options=list(options), value=value
         )
         self._behavior = menu("behavior", self.behaviors, next(iter(self.behaviors)))
-        self._layer = menu("layer", layers, middle)
-        self._method = menu("method", METHODS, method or Emb2Emb().method)
+        self._layer = menu("layer", range(n), n // 2 if layer is None else layer)
+        self._method = menu("method", METHODS, method)
         self._multiplier = widgets.SelectionSlider(
             description="multiplier",
-            options=[(f"{m:g}", m) for m in multipliers],
-            value=multipliers[-1],
+            options=[(f"{m:g}", m) for m in self.multipliers],
+            value=self.multipliers[-1],
             continuous_update=False,
         )
         controls = [self._behavior, self._layer, self._method, self._multiplier]
-        self.row = self._places().index((self._behavior.value, self.method, self.multiplier))
+        self.row = self._places().index(self._place())
         super().__init__(controls, controls)
 
     layer, method, multiplier = value_of("_layer"), value_of("_method"), value_of("_multiplier")
@@ -401,16 +374,22 @@ class SteeringExplorer(Explorer):
         self._behavior.value = name
 
     @property
-    def multipliers(self):
-        return [m for _, m in self._multiplier.options]
-
-    @property
     def mapping(self):
         return self.maps[self.method]
 
     def _places(self):
         "What can be chosen in a page: behavior, method, multiplier"
         return list(product(self.behaviors, METHODS, self.multipliers))
+
+    def _place(self):
+        "Which of them is chosen"
+        return self.behavior.name, self.method, self.multiplier
+
+    def _find(self):
+        "The vector of the behavior in the source at all layers, and the target's own"
+        b = self.behavior
+        how: dict = dict(position=b.position, texts=self.texts, progress=False)
+        return [extract_steering_vector(m, b.contrasts, **how) for m in self.models]
 
     def _move(self):
         "What depends on layer and method: the vector of the layer, the moved one, its curve"
@@ -423,48 +402,21 @@ class SteeringExplorer(Explorer):
         curve = steering_curve(target, moved, items, self.multipliers, controls, native, **how)
         return one, moved, curve
 
-    def compute(self):
-        self.vector, self.native = self._found()
-        key = self.behavior.name, self.layer, self.method
-        if key not in self._made:
-            self._made[key] = self._move()
-        self.one, self.moved, self.curve = self._made[key]
-        (self.to,) = self.moved
-        sides = (self.pair.source, self.one[self.layer]), (self.pair.target, self.moved[self.to])
-        self.effects = [s.matrix.astype(float) @ v for s, v in sides]
-        if key[:2] not in self._made:
-            texts = [t for c in self.behavior.contrasts for t in c]
-            states = self.models[0].hidden_states(texts, [self.layer], self.behavior.position)
-            self._made[key[:2]] = np.stack([s[self.layer][0] for s in states])
-        self.states, self.written = self._made[key[:2]], self._written(key)
-
-# %% ../../nbs/api/51_explorers_steering.ipynb #adbc45a2
-def texts_column(texts):
-    "A column of the table that holds texts"
-    kinds = sorted(set(texts))
-    return packed([kinds.index(t) for t in texts], type="u2", choices=kinds)
-
-
-@patch
-def _found(self: SteeringExplorer):
-    "The vector of the behavior in the source at all layers, and the target's own"
-    b = self.behavior
-    if b.name not in self._made:
-        how: dict = dict(position=b.position, texts=self.texts, progress=False)
-        self._made[b.name] = [extract_steering_vector(m, b.contrasts, **how) for m in self.models]
-    return self._made[b.name]
-
-
-@patch
-def _written(self: SteeringExplorer, key):
-    "How the target goes on after two prompts, steered: (prompt, text) of each"
-    key = *key, self.multiplier
-    if key not in self._made:
-        prompts = [getattr(i, "prompt", None) or i.question for i in self.behavior.items[:2]]
+    def _write(self):
+        "How the target goes on after two prompts, steered: (prompt, text) of each"
+        prompts = list(map(asked, self.behavior.items[:2]))
         vector = self.moved if self.multiplier else None
         texts = self.models[1].generate(prompts, vector, self.multiplier, max_new_tokens=14)
-        self._made[key] = [(p, t.replace("\n", " ")) for p, t in zip(prompts, texts)]
-    return self._made[key]
+        return [(p, t.replace("\n", " ")) for p, t in zip(prompts, texts)]
+
+# %% ../../nbs/api/51_explorers_steering.ipynb #adbc45a2
+@patch
+def compute(self: SteeringExplorer):
+    self.vector, self.native = self.kept(self.behavior.name, self._find)
+    key = self.behavior.name, self.layer, self.method
+    self.one, self.moved, self.curve = self.kept(key, self._move)
+    (self.to,) = self.moved
+    self.written = self.kept((*key, self.multiplier), self._write)
 
 
 @patch
@@ -492,11 +444,6 @@ def values(self: SteeringExplorer) -> dict:  # place -> what stands there
 
 
 @patch
-def say(self: SteeringExplorer) -> str:
-    return self.sentence_of.format(**self.values())
-
-
-@patch
 def more(self: SteeringExplorer) -> str:  # HTML
     "What the target writes, steered"
     lines = (f"<p>{escaped(p)}<strong>{escaped(t)}</strong></p>" for p, t in self.written)
@@ -504,12 +451,9 @@ def more(self: SteeringExplorer) -> str:  # HTML
 
 
 @patch
-def draw(self: SteeringExplorer):  # -> altair chart
-    return self.picture(self.named())
-
-
-@patch
-def named(self: SteeringExplorer) -> str:
+@property
+def plain(self: SteeringExplorer) -> str:
+    "What is chosen, in a few words"
     return f"{self.behavior.name}, moved by {self.method}, multiplier {self.multiplier:g}"
 
 
@@ -519,42 +463,45 @@ def picture(self: SteeringExplorer, name: str):  # -> altair chart
     return chosen_chart(curve_frame(self.curve, self.multiplier), name, self.n_controls)
 
 
+def texts_column(texts):
+    "A column of the table that holds texts"
+    kinds = sorted(set(texts))
+    return packed([kinds.index(t) for t in texts], type="u2", choices=kinds)
+
+
 @patch
 def publish(
     self: SteeringExplorer,
     path,  # file to write beside the page, .json
 ):  # -> Path
     "Write the table with which a page shows all behaviors, methods and multipliers at this layer"
-    before, rows, frames, names, written = self._behavior.value, [], [], [], []
-    chosen = self.method, self.multiplier
+    chosen, found = self._place(), []
     self.quiet = True
     try:
         for place in tqdm(self._places(), desc="behaviors, methods, multipliers", leave=False):
-            self._behavior.value, self.method, self.multiplier = place
+            self.behavior, self.method, self.multiplier = place
             self.compute()
-            rows.append(self.values())
-            frames.append(curve_frame(self.curve, self.multiplier))
-            names.append(self.named())
-            written.append(self.written)
+            frame = curve_frame(self.curve, self.multiplier)
+            found.append((self.plain, self.values(), frame, self.written))
     finally:
-        self._behavior.value, self.method, self.multiplier = before, *chosen
+        self.behavior, self.method, self.multiplier = chosen
         self.quiet = False
     self.compute()
-    fixed = {"name": {"fixed": frames[0]["name"].tolist()}}
-    numbers = {
-        c: packed([f[c] for f in frames], max(1e-4, max(abs(f[c]).max() for f in frames) / 32000))
-        for c in frames[0].columns[1:]
+    names, rows, frames, written = zip(*found)
+    columns: dict = {"name": {"fixed": frames[0]["name"].tolist()}}
+    for name in frames[0].columns[1:]:
+        numbers = np.array([f[name] for f in frames])
+        columns[name] = packed(numbers, max(1e-4, abs(numbers).max() / 32000))
+    multipliers = [f"{m:g}" for m in self.multipliers]
+    table = {
+        "slots": len(frames[0]),
+        "columns": columns,
+        "fields": {name: texts_column([r[name] for r in rows]) for name in rows[0]},
+        "choices": [
+            {"name": "behavior", "values": list(self.behaviors)},
+            {"name": "method", "values": list(METHODS)},
+            {"name": "multiplier", "values": multipliers, "slider": True},
+        ],
+        "written": written,
     }
-    fields = {name: texts_column([r[name] for r in rows]) for name in rows[0]}
-    choices = [
-        {"name": "behavior", "values": list(self.behaviors)},
-        {"name": "method", "values": list(METHODS)},
-        {
-            "name": "multiplier",
-            "values": [f"{m:g}" for m in self.multipliers],
-            "slider": True,
-        },
-    ]
-    table = {"slots": len(frames[0]), "columns": fixed | numbers, "fields": fields}
-    table |= {"choices": choices, "written": written}
     return write_table(path, names, self.sentence_of, self.picture("{token}"), table)
