@@ -27,26 +27,23 @@ class Section:
     chart: object = None  # an altair chart
     table: object = None  # a data frame
 
-    def to_html(self, n=None):
-        "The section without its chart, or with the place of chart number `n`"
-        head = f"<h2>{escaped(self.question)}</h2>" * bool(self.question)
-        head += f"<p>{words_html(self.answer)}</p>" * bool(self.answer)
-        table = "" if self.table is None else self.table.to_html(index=False, border=0)
-        place = "" if n is None or self.chart is None else _place(self.chart)
+    def to_html(self, drawn=False):
+        "The section without its chart, or, to be `drawn` by a page, with its specification in place"
+        html = f"<h2>{escaped(self.question)}</h2>" * bool(self.question)
+        html += f"<p>{words_html(self.answer)}</p>" * bool(self.answer)
+        if self.table is not None:
+            html += self.table.to_html(index=False, border=0)
+        if drawn and self.chart is not None:
+            data = escaped(self.chart.to_dict())
+            html += f'<div class="chart"></div><script type="application/json">{data}</script>'
         wide = ' class="wide"' * (self.table is not None and self.chart is None)
-        return f"<section{wide}>{head}{table}{place}</section>"
+        return f"<section{wide}>{html}</section>"
 
 
 FOOTER = (
     "Made by embgeom, after Lee, Weber, Viégas, Wattenberg, Shared Global and Local Geometry "
     "of Language Model Embeddings, arXiv 2503.21073."
 )
-
-
-def _place(chart):
-    "Where a chart is drawn, and its specification"
-    data = escaped(chart.to_dict())
-    return f'<div class="chart"></div><script type="application/json">{data}</script>'
 
 # %% ../nbs/api/04_pages.ipynb #2345913c
 _page = Template("""<!DOCTYPE html>
@@ -114,15 +111,14 @@ def ask_html(
     first,  # what stands in the box
 ) -> str:  # HTML
     "A box to type a token into, and what the page says of it"
-    near = {m: np.asarray(rows) for m, rows in near.items()}
-    packed = lambda a, kind: b64encode(np.asarray(a).astype(kind).tobytes()).decode()
+    packed = lambda numbers, kind: b64encode(np.array(numbers, kind).tobytes()).decode()
     data = dict(
         tokens=list(tokens),
         near=[packed(rows, "<u2") for rows in near.values()],
-        own=[packed(np.rint(100 * v), "i1") for v in own.values()],
+        own=[packed(np.rint(np.multiply(v, 100)), "i1") for v in own.values()],
         models=list(near),
         pairs=list(own),
-        k=next(iter(near.values())).shape[1],
+        k=len(next(iter(near.values()))[0]),
     )
     return _ASK.substitute(first=escaped(first), data=escaped(data))
 
@@ -137,11 +133,10 @@ def write_page(
     ask="",  # HTML of `ask_html`
 ) -> Path:  # the file, written whole or not at all
     "One self-contained HTML page, an article of questions and answers, that opens without a network"
-    out, parts = Path(out), [s.to_html(n) for n, s in enumerate(sections)]
     page = _page.substitute(
         title=escaped(title),
         lead=words_html(lead),
-        sections="\n".join(parts),
+        sections="\n".join(s.to_html(drawn=True) for s in sections),
         text=escaped(text),
         footer=escaped(footer),
         script=vl_convert.javascript_bundle(),
@@ -149,4 +144,4 @@ def write_page(
     )
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8")
-    return out
+    return Path(out)

@@ -48,7 +48,14 @@ def _parser():
     wanted = f"a folder, a hub id, or one of {', '.join(NAMES)}"
     add["compare"]("models", nargs="+", metavar="MODEL", help=wanted)
     _transfer_options(add["transfer"])
-    _explain_options(add["explain"], wanted)
+    add["explain"]("source", help=f"the first model: {wanted}")
+    add["explain"]("target", help="the second model")
+    add["explain"](
+        "--texts",
+        metavar="FOLDER",
+        help="a folder with .txt files, in it or in folders below, cut by the tokenizer of the "
+        "first model (default: counts of 96 novels, which come with the package)",
+    )
     for model in ("a", "b"):
         add["lineage"](model, metavar=model.upper(), help=wanted)
     add["atlas"]("folder", help="where the atlas is, or will be; - for the one that ships")
@@ -63,8 +70,9 @@ def _parser():
         "compare": "the local analyses on all tokens instead of a sample, and a split by kind of "
         "token",
     }
+    whole = dict(sample=None, groups=True)  # what `compare` is told then
     for name, text in full.items():
-        add[name]("--full", action="store_true", help=text)
+        add[name]("--full", action="store_const", const=whole, default={}, help=text)
     for name in _HELP:
         page = f"embgeom-{name}.html"
         add[name]("--out", default=page, metavar="FILE", help=f"the page to write (default {page})")
@@ -102,18 +110,6 @@ def _transfer_options(add):
     )
     add("--save", metavar="FILE", help="where to save the moved vector, .safetensors")
 
-# %% ../nbs/api/60_cli.ipynb #98cb9af1
-def _explain_options(add, wanted):
-    "What `embgeom explain` can be told"
-    add("source", help=f"the first model: {wanted}")
-    add("target", help="the second model")
-    add(
-        "--texts",
-        metavar="FOLDER",
-        help="a folder with .txt files, in it or in folders below, cut by the tokenizer of the "
-        "first model (default: counts of 96 novels, which come with the package)",
-    )
-
 # %% ../nbs/api/60_cli.ipynb #bf3acefa
 def _peak_memory():
     "The most memory this process has held, as text; nothing where the system does not say"
@@ -131,10 +127,8 @@ class _Output:
     def say(self, text):
         if self.error:
             return
+        encoding = sys.stdout.encoding or "utf-8"
         try:
-            print(text, flush=True)
-        except UnicodeEncodeError:
-            encoding = sys.stdout.encoding
             print(text.encode(encoding, "replace").decode(encoding), flush=True)
         except OSError as error:
             self.error = error
@@ -145,8 +139,7 @@ def _compare(args, say):
     "Compare models by name"
     from embgeom.comparison import compare
 
-    how: dict = dict(sample=None, groups=True) if args.full else {}
-    found = compare(*args.models, role=args.role, **how)
+    found = compare(*args.models, role=args.role, **args.full)
     page = found.save(args.out)
     say(found.text())
     return page
@@ -162,14 +155,15 @@ def _lineage(args, say):
     a, b = (sketch(model, args.role) for model in (args.a, args.b))
     near, pair = kinship(a, b), match_tokens(a.space, b.space)
     found = descent(pair) if a.dim == b.dim else column_matching(pair)
-    text = f"{near.text()}\n\n{found.text()}"
-    say(text)
-    title = f"Does {a.name} come from {b.name}, or the other way round?"
+    kin, text = near.text(), found.text()
     sections = [
-        Section("Are they kin?", near.text(), near.chart()),
-        Section("Are their columns the same?", found.text().splitlines()[0], found.chart()),
+        Section("Are they kin?", kin, near.chart()),
+        Section("Are their columns the same?", text.splitlines()[0], found.chart()),
     ]
-    return write_page(args.out, title, near.text(), text, sections=sections)
+    title, both = f"Does {a.name} come from {b.name}, or the other way round?", f"{kin}\n\n{text}"
+    page = write_page(args.out, title, kin, both, sections)
+    say(both)
+    return page
 
 
 def _atlas(args, say):
@@ -185,7 +179,7 @@ def _atlas(args, say):
     if args.action == "add":
         say(f"{', '.join(atlas.add(*args.models, role=args.role))}: there. {atlas!r}")
     elif args.action == "near":
-        say(atlas.near(args.models[0], role=args.role).to_string(index=False))
+        say(atlas.near(*args.models, role=args.role).to_string(index=False))
     else:
         page = atlas.save(args.out)
         say(atlas.tree())
@@ -200,9 +194,8 @@ def _transfer(args, say):
     if args.save:
         check_out(args.save)
     vector = SteeringVector.load(args.vector) if args.vector else None
-    found = transfer(
-        args.source, args.target, args.behavior, method=args.method, layer=args.layer, vector=vector
-    )
+    how: dict = dict(method=args.method, layer=args.layer, vector=vector)
+    found = transfer(args.source, args.target, args.behavior, **how)
     if args.save:
         found.moved.save(args.save)
     page = found.save(args.out)
@@ -212,11 +205,10 @@ def _transfer(args, say):
 # %% ../nbs/api/60_cli.ipynb #01458f5a
 def _demo(args, say):
     "Compare the bundled models, and move one direction between two of them, or every one"
-    from embgeom._pages import FOOTER, write_page
+    from embgeom._pages import write_page
     from embgeom.comparison import compare
 
-    how: dict = dict(sample=None, groups=True) if args.full else {}
-    found = compare(*NAMES, **how)
+    found = compare(*NAMES, **args.full)
     say(found.text())
     from embgeom.transfers import transfer, transfer_all
 
@@ -228,27 +220,27 @@ def _demo(args, say):
         "chance."
     )
     *first, numbers = found.sections()
-    text = f"{found.text()}\n\n{moved.text()}"
-    title, sections = "What do these models share?", [*first, *moved.sections(), numbers]
-    more: dict = dict(sections=sections, footer=FOOTER, ask=found.ask())
-    page = write_page(args.out, title, lead, text, **more)
+    page = write_page(
+        args.out,
+        "What do these models share?",
+        lead,
+        f"{found.text()}\n\n{moved.text()}",
+        [*first, *moved.sections(), numbers],
+        ask=found.ask(),
+    )
     say(f"\n{moved.text()}")
     return page
 
 # %% ../nbs/api/60_cli.ipynb #4c1c1d29
-def _texts(folder):
-    "The .txt files in `folder` and below"
-    files = sorted(f for f in Path(folder).rglob("*.txt") if f.is_file())
-    if not files:
-        raise ValueError(
-            f"--texts is a folder with .txt files, in it or in folders below; {folder} has none."
-        )
-    return files
-
-
 def _explain(args, say):
     "How much of what two models share is in some texts"
-    files = args.texts and _texts(args.texts)
+    files = sorted(Path(args.texts).rglob("*.txt")) if args.texts else []
+    files = [f for f in files if f.is_file()]
+    if args.texts and not files:
+        raise ValueError(
+            "--texts is a folder with .txt files, in it or in folders below; "
+            f"{args.texts} has none."
+        )
     from transformers import AutoTokenizer
 
     from embgeom.comparison import as_space, mixed_roles
@@ -268,8 +260,14 @@ def _explain(args, say):
     return page
 
 # %% ../nbs/api/60_cli.ipynb #dd7a497e
-_COMMANDS = {"demo": _demo, "compare": _compare, "transfer": _transfer, "explain": _explain}
-_COMMANDS |= {"lineage": _lineage, "atlas": _atlas}
+_COMMANDS = {
+    "demo": _demo,
+    "compare": _compare,
+    "transfer": _transfer,
+    "explain": _explain,
+    "lineage": _lineage,
+    "atlas": _atlas,
+}
 
 
 def main(
@@ -280,8 +278,7 @@ def main(
     try:
         check_out(args.out)
         warnings.filterwarnings("ignore", ".* untied: ")  # it is in the text
-        command = _COMMANDS[args.command]
-        page = command(args, output.say)
+        page = _COMMANDS[args.command](args, output.say)
         charts = f"The same with charts: {page} (open it in a browser). " if page else ""
         output.say(f"\n{charts}Took {time.perf_counter() - start:.1f} s{_peak_memory()}.")
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:

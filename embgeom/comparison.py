@@ -10,7 +10,7 @@ import re
 import textwrap
 import warnings
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -166,17 +166,20 @@ class Comparison(Result):
         frame = self.similarity.to_frame()
         if self.local is None:
             return frame
-        lle, ranges, dimensions = self.local.lle, self.local.sensitivity, self.local.dimensions
-        return frame.assign(
-            lle=[r.mean for r in lle],
-            lle_stderr=[r.stderr for r in lle],
-            lle_null=[r.null_mean for r in lle],
-            lle_low=[r.low for r in ranges],
-            lle_high=[r.high for r in ranges],
-            dimension_k=[r.k for r in dimensions],
-            dimension_pearson=[r.pearson for r in dimensions],
-            dimension_stderr=[r.stderr for r in dimensions],
-        )
+        local = [
+            dict(
+                lle=lle.mean,
+                lle_stderr=lle.stderr,
+                lle_null=lle.null_mean,
+                lle_low=span.low,
+                lle_high=span.high,
+                dimension_k=d.k,
+                dimension_pearson=d.pearson,
+                dimension_stderr=d.stderr,
+            )
+            for lle, span, d in zip(self.local.lle, self.local.sensitivity, self.local.dimensions)
+        ]
+        return frame.join(pd.DataFrame(local))
 
     def _repr_html_(self):
         return "".join(s.to_html() for s in self.sections())
@@ -201,14 +204,11 @@ def compare(
     if note := mixed_roles(spaces):
         warnings.warn(note, stacklevel=2)
     pairs = [SpacePair(a, b) for a, b in combinations(spaces, 2)]
-    similarity = similarity_matrix(spaces, device=device, progress=progress)
+    how: dict = dict(device=device, progress=progress)
+    similarity = similarity_matrix(spaces, **how)
     bar = tqdm(pairs, desc="token similarity", leave=False, disable=not progress)
     own = np.stack([token_similarity(p, centered=True, device=device) for p in bar])
-    local = (
-        None
-        if sample == 0
-        else local_geometry(spaces, sample=sample, device=device, progress=progress)
-    )
+    local = None if sample == 0 else local_geometry(spaces, sample=sample, **how)
     split = _groups_frame(pairs) if groups else None
     return Comparison(tuple(spaces), tuple(map(len, loaded)), similarity, own, local, split)
 
@@ -232,7 +232,7 @@ def _groups_frame(pairs):
     ].dropna(subset=["pearson"])
 
 # %% ../nbs/api/50_comparison.ipynb #151af3ee
-def _ranked_rows(spaces, least=20):
+def _ranked_rows(spaces):
     "Rows of the tokens that are ranked by name: words and their beginnings that look trained"
     tokens = spaces[0].tokens
     untrained = {t for s in spaces for t in ((s.report or {}).get("suspects") or {}).values()}
@@ -240,15 +240,14 @@ def _ranked_rows(spaces, least=20):
     whole = [i for i in trained if re.fullmatch(rb" [A-Za-z]{3,}", tokens[i])]
     kinds = token_groups([tokens[i] for i in trained])
     words = [i for i, kind in zip(trained, kinds) if kind == "word-like"]
-    found = next((some for some in (whole, words) if len(some) >= least), range(len(tokens)))
-    return np.array(found)
+    return np.array(next((w for w in (whole, words) if len(w) >= 20), range(len(tokens))))
 
 
-def _ends_by_name(values, tokens, rows, n=8, between=" "):
-    "Labels of the `n` tokens among `rows` with the highest and with the lowest values"
+def _ends_by_name(values, tokens, rows, between=" "):
+    "Labels of the eight tokens among `rows` with the highest and with the lowest values"
     order = rows[np.argsort(-values[rows], kind="stable")]
-    name = lambda some: between.join(token_label(tokens[i]) for i in some)
-    return name(order[:n]), name(order[::-1][:n])
+    ends = order[:8], order[::-1][:8]
+    return [between.join(token_label(tokens[i]) for i in end) for end in ends]
 
 # %% ../nbs/api/50_comparison.ipynb #ba0e5180
 def _with_stderr(value, stderr):
@@ -279,10 +278,8 @@ def _similarity_text(found):
         )
         for r in found.similarity.results
     ]
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows
-    ]
+    columns = [[cell.ljust(max(map(len, column))) for cell in column] for column in zip(*rows)]
+    return ["  " + "  ".join(row).rstrip() for row in zip(*columns)]
 
 # %% ../nbs/api/50_comparison.ipynb #e0285764
 def _ends_text(found):
@@ -307,21 +304,11 @@ def _groups_text(found):
     ]
     return ["", "By kind of token, among tokens of that kind alone (centered):", *rows]
 
-# %% ../nbs/api/50_comparison.ipynb #4bc0ef4e
-def _mean_by_kind(result):
-    "Mean and standard error of the values of `result` for each kind of token that has at least ten"
-    kinds = token_groups(result.tokens)
-    groups = {kind: result.values[kinds == kind] for kind in GROUPS}
-    return {
-        kind: (v.mean(), v.std(ddof=1) / len(v) ** 0.5, len(v))
-        for kind, v in groups.items()
-        if len(v) >= 10
-    }
-
 # %% ../nbs/api/50_comparison.ipynb #5103428c
 def _lle_text(local):
     "LLE similarity of each two models with its range, and by kind of token"
     first = local.lle[0]
+    kinds = token_groups(first.tokens)
     lines = [
         f"Neighborhoods: cosine of the tokens' LLE weights over their {first.k} nearest",
         f"neighbors (1: the same, in the same mixture), on unit rows with ridge {first.ridge:g};",
@@ -329,14 +316,14 @@ def _lle_text(local):
         "rows as they are",
     ]
     for r, s in zip(local.lle, local.sensitivity):
-        lines.append(
+        means = pd.Series(r.values).groupby(kinds).agg(["mean", "sem", "count"])
+        means = means.reindex(GROUPS).query("count >= 10")
+        by_kind = [f"{kind} {_with_stderr(m, se)}" for kind, m, se, _ in means.itertuples()]
+        lines += [
             f"  {r.source} & {r.target}: {_with_stderr(r.mean, r.stderr)} ({s.low:.2f} to "
-            f"{s.high:.2f}); chance {r.null_mean:.4f}"
-        )
-        kinds = _mean_by_kind(r).items()
-        lines.append(
-            "    " + "; ".join(f"{kind} {_with_stderr(m, se)}" for kind, (m, se, _) in kinds)
-        )
+            f"{s.high:.2f}); chance {r.null_mean:.4f}",
+            "    " + "; ".join(by_kind),
+        ]
     return lines
 
 # %% ../nbs/api/50_comparison.ipynb #077b51db
@@ -381,35 +368,19 @@ def _coherence_text(local):
             )
     return lines
 
-# %% ../nbs/api/50_comparison.ipynb #9e0fd6df
-def _local_text(local, n):
-    "All text of the local geometry"
-    which = "all tokens" if len(local.rows) == n else f"a sample of {len(local.rows):,} tokens"
-    return [
-        "",
-        f"Around single tokens, on {which}:",
-        "",
-        *_lle_text(local),
-        "",
-        *_dimension_text(local),
-        "",
-        *_coherence_text(local),
-    ]
-
 # %% ../nbs/api/50_comparison.ipynb #1d7e1c33
 @patch
 def text(self: Comparison) -> str:  # several lines
     "The findings as a person would want to read them in a terminal"
-    sim = self.similarity
-    pairs = sim.results[0].n_pairs
+    sim, local = self.similarity, self.local
     lines = [
         f"How alike are the token embeddings of {len(self.names)} models?",
         *_models_text(self),
         "",
         *textwrap.wrap(
-            f"Global similarity: correlation of the cosines of all {pairs:,} pairs of the "
-            f"{sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing in common; "
-            "± one standard error)",
+            f"Global similarity: correlation of the cosines of all {sim.results[0].n_pairs:,} "
+            f"pairs of the {sim.n_tokens:,} tokens that all have (1: the same geometry, 0: nothing "
+            "in common; ± one standard error)",
             78,
         ),
         *_similarity_text(self),
@@ -424,22 +395,26 @@ def text(self: Comparison) -> str:  # several lines
         *_ends_text(self),
     ]
     lines += _groups_text(self) if self.groups is not None else []
-    lines += _local_text(self.local, sim.n_tokens) if self.local is not None else []
-    fill = lambda line: textwrap.fill(line, 78, subsequent_indent="    ")
-    return "\n".join(fill(line) if len(line) > 78 else line for line in lines)
+    if local is not None:
+        n = len(local.rows)
+        which = "all tokens" if n == sim.n_tokens else f"a sample of {n:,} tokens"
+        lines += ["", f"Around single tokens, on {which}:", ""]
+        lines += [*_lle_text(local), "", *_dimension_text(local), "", *_coherence_text(local)]
+    return "\n".join(textwrap.fill(line, 78, subsequent_indent="    ") for line in lines)
 
 # %% ../nbs/api/50_comparison.ipynb #8af8c745
-def _matrix_frame(sim):
-    "The two matrices of correlations as one long frame"
-    kinds = (("raw", sim.pearson), ("centered", sim.pearson_centered))
-    return pd.DataFrame(
-        [
-            (a, b, table[i, j], kind)
-            for kind, table in kinds
-            for i, a in enumerate(sim.names)
-            for j, b in enumerate(sim.names)
-        ],
-        columns=["model", "other", "similarity", "kind"],
+def _table_chart(sim):
+    "The two matrices of correlations side by side"
+    frame = pd.DataFrame(list(product(sim.names, repeat=2)), columns=["model", "other"])
+    frame["raw"], frame["centered"] = sim.pearson.ravel(), sim.pearson_centered.ravel()
+    return matrix_chart(
+        frame.melt(["model", "other"], var_name="kind", value_name="similarity"),
+        "model",
+        "other",
+        "similarity",
+        "Global similarity of every two models",
+        panel="kind",
+        domain=(0, 1),
     )
 
 # %% ../nbs/api/50_comparison.ipynb #e9c24550
@@ -466,53 +441,28 @@ def _pair_charts(pair, result, own):
 # %% ../nbs/api/50_comparison.ipynb #30b5c47a
 def _local_charts(local):
     "Three kinds of charts: LLE by token, dimension by model, dimension against coherence"
-    lle = [
-        distribution_chart(
-            r.values,
-            [token_label(t) for t in r.tokens],
-            "cosine of LLE weights",
-            f"How alike the neighborhoods of tokens are, {r.source} & {r.target}",
-        )
-        for r in local.lle
-    ]
-    widths = dimension_chart(*local.dimension)
-    links = [
-        density_chart(
-            *_known(d.values, c.values),
-            "intrinsic dimension",
-            "distance to neighbors in WordNet (low = coherent)",
-            f"Dimension and coherence in {d.name}: correlation {link.pearson:.2f}",
-            bins=25,
-            counts="tokens",
-        )
-        for d, c, link in zip(local.dimension, local.coherence, local.link)
-        if link
-    ]
-    return [*lle, widths, *links]
-
-# %% ../nbs/api/50_comparison.ipynb #2ed90ee6
-def _known(x, y):
-    "The places where both `x` and `y` are numbers"
-    both = np.isfinite(x) & np.isfinite(y)
-    return x[both], y[both]
+    charts = [*(r.chart() for r in local.lle), dimension_chart(*local.dimension)]
+    for d, c, link in zip(local.dimension, local.coherence, local.link):
+        if link:
+            known = np.isfinite(d.values) & np.isfinite(c.values)
+            chart = density_chart(
+                d.values[known],
+                c.values[known],
+                "intrinsic dimension",
+                "distance to neighbors in WordNet (low = coherent)",
+                f"Dimension and coherence in {d.name}: correlation {link.pearson:.2f}",
+                bins=25,
+                counts="tokens",
+            )
+            charts.append(chart)
+    return charts
 
 # %% ../nbs/api/50_comparison.ipynb #2c07524a
 @patch
 def charts(self: Comparison) -> list:  # altair charts
     "One picture for all models, two for each pair, and those of the local geometry"
-    sim = self.similarity
-    charts = [
-        matrix_chart(
-            _matrix_frame(sim),
-            "model",
-            "other",
-            "similarity",
-            "Global similarity of every two models",
-            panel="kind",
-            domain=(0, 1),
-        )
-    ]
-    for pair, result, own in zip(self.pairs, sim.results, self.own):
+    charts = [_table_chart(self.similarity)]
+    for pair, result, own in zip(self.pairs, self.similarity.results, self.own):
         charts += _pair_charts(pair, result, own)
     return charts + (_local_charts(self.local) if self.local is not None else [])
 
@@ -520,6 +470,14 @@ def charts(self: Comparison) -> list:  # altair charts
 def _several(words):
     "`words` as a person lists them"
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _mean_chart(rows, columns, *titles):
+    "A mean of each row (name, mean, standard error, ends of chance), two standard errors about it"
+    frame = pd.DataFrame(
+        [(name, m, m - 2 * e, m + 2 * e, *chance) for name, m, e, *chance in rows], columns=columns
+    )
+    return interval_chart(frame, *columns, *titles)
 
 
 def _alike_section(found):
@@ -533,11 +491,11 @@ def _alike_section(found):
     ]
     answer = (
         f"The cosines of all {ranked[0].n_pairs:,} pairs of tokens correlate: {'; '.join(said)}. "
-        f"Chance gives 0 ± {null:.4f}; 1 is the same geometry, 0 is nothing in common."
-    )
-    answer += f" {note}" if (note := mixed_roles(found.spaces)) else ""
+        f"Chance gives 0 ± {null:.4f}; 1 is the same geometry, 0 is nothing in common. "
+        f"{mixed_roles(found.spaces)}"
+    ).strip()
     if len(found.names) > 2:
-        chart = found.charts()[0]
+        chart = _table_chart(found.similarity)
     else:
         chart = _pair_charts(found.pairs[0], ranked[0], found.own[0])[0]
     return Section("How alike are they, as a whole?", answer, chart)
@@ -549,45 +507,34 @@ def _differ_section(found):
     rows, tokens = _ranked_rows(found.spaces), found.spaces[0].tokens
     alike, different = _ends_by_name(found.own[best], tokens, rows, between=", ")
     (a, b), own = found.pairs[best].names, found.own[best][rows]
-    middle = [f"**{np.quantile(own, q):.2f}**" for q in (0.25, 0.75)]
+    low, high = np.quantile(own, [0.25, 0.75])
     answer = (
         f"Each word's own correlation in {a} and {b}: the middle half of {len(rows):,} words lies "
-        f"between {middle[0]} and {middle[1]}. Most alike: {alike}. Least: {different}. (Pieces of "
-        "words, bytes, symbols and tokens that look untrained are set aside.)"
+        f"between **{low:.2f}** and **{high:.2f}**. Most alike: {alike}. Least: {different}. "
+        "(Pieces of words, bytes, symbols and tokens that look untrained are set aside.)"
     )
     labels = [token_label(tokens[i]) for i in rows]
-    title = f"Each word's own similarity, {a} & {b}"
-    return Section(
-        "Which tokens differ?", answer, distribution_chart(own, labels, "similarity", title)
-    )
+    chart = distribution_chart(own, labels, "similarity", f"Each word's own similarity, {a} & {b}")
+    return Section("Which tokens differ?", answer, chart)
 
 
 def _near_section(local):
     "Are neighborhoods alike"
     said = [f"{r.source} and {r.target} **{r.mean:.2f}** ± {r.stderr:.2f}" for r in local.lle]
     span = [f"{s.low:.2f} to {s.high:.2f}" for s in local.sensitivity]
+    first = local.lle[0]
     answer = (
-        f"Each token written as a mixture of its {local.lle[0].k} nearest neighbors; the cosine of "
-        f"its weights in two models, over {len(local.rows):,} tokens: {'; '.join(said)} (other "
-        f"ridges and scales: {'; '.join(span)}). Chance gives {local.lle[0].null_mean:.3f}; 1 "
-        "is the same neighbors in the same mixture, 0 none in common."
+        f"Each token written as a mixture of its {first.k} nearest neighbors; the cosine of its "
+        f"weights in two models, over {len(local.rows):,} tokens: {'; '.join(said)} (other ridges "
+        f"and scales: {'; '.join(span)}). Chance gives {first.null_mean:.3f}; 1 is the same "
+        "neighbors in the same mixture, 0 none in common."
     )
-    frame = pd.DataFrame(
-        [
-            (
-                f"{r.source} & {r.target}",
-                r.mean,
-                r.mean - 2 * r.stderr,
-                r.mean + 2 * r.stderr,
-                0,
-                2 * r.null_mean,
-            )
-            for r in local.lle
-        ],
-        columns=["models", "similarity", "low", "high", "chance from", "to"],
+    chart = _mean_chart(
+        [(f"{r.source} & {r.target}", r.mean, r.stderr, 0, 2 * r.null_mean) for r in local.lle],
+        ["models", "similarity", "low", "high", "chance from", "to"],
+        "Neighborhoods: mean LLE similarity, two standard errors",
+        "cosine of LLE weights",
     )
-    title = "Neighborhoods: mean LLE similarity, two standard errors"
-    chart = interval_chart(frame, *frame.columns, title, "cosine of LLE weights")
     return Section("Are the neighborhoods alike?", answer, chart)
 
 
@@ -620,46 +567,43 @@ def _meaning_section(local):
         f"tokens of like frequency: {_several(chance)}. Fewer steps mean that "
         "neighbors belong together."
     )
-    frame = pd.DataFrame(
-        [
-            (
-                name,
-                c.mean,
-                c.mean - 2 * c.stderr,
-                c.mean + 2 * c.stderr,
-                c.random_mean - 2 * c.stderr,
-                c.random_mean + 2 * c.stderr,
-            )
-            for name, c in known
-        ],
-        columns=["model", "steps", "low", "high", "random from", "to"],
+    ends = lambda c: [c.random_mean + 2 * sign * pd.Series(c.random).sem() for sign in (-1, 1)]
+    chart = _mean_chart(
+        [(name, c.mean, c.stderr, *ends(c)) for name, c in known],
+        ["model", "steps", "low", "high", "random from", "to"],
+        "Steps to the neighbors; grey: to random tokens",
+        "steps in WordNet (low: coherent)",
     )
-    title = "Steps to the neighbors; grey: to random tokens"
-    chart = interval_chart(frame, *frame.columns, title, "steps in WordNet (low: coherent)")
     return [Section("Do neighbors belong together in meaning?", answer, chart)]
 
 # %% ../nbs/api/50_comparison.ipynb #3a16cd66
 @patch
 def sections(self: Comparison) -> list:  # `Section`s of a page
     "The questions that were asked, each with its answer and a picture; at the end the numbers"
-    sections = [_alike_section(self), _differ_section(self)]
-    if self.local is not None:
-        local = self.local
+    sections, local = [_alike_section(self), _differ_section(self)], self.local
+    if local is not None:
         sections += [_near_section(local), _dimension_section(local), *_meaning_section(local)]
     rows = []
     for i, r in enumerate(self.similarity.results):
-        raw = "global similarity, raw", r.pearson, r.stderr, f"0 ± {r.null_std:.4f}"
-        null = f"0 ± {r.null_std_centered:.4f}"
-        centered = "global similarity, centered", r.pearson_centered, r.stderr_centered, null
-        measured = [raw, centered]
-        if self.local is not None:
-            lle, d = self.local.lle[i], self.local.dimensions[i]
-            measured += [
-                ("LLE similarity", lle.mean, lle.stderr, f"{lle.null_mean:.4f}"),
-                ("dimensions correlate", d.pearson, d.stderr, f"0 ± {d.null_std:.4f}"),
+        raw, centered = (
+            _with_stderr(r.pearson, r.stderr),
+            _with_stderr(r.pearson_centered, r.stderr_centered),
+        )
+        found = [
+            ("global similarity, raw", raw, f"0 ± {r.null_std:.4f}"),
+            ("global similarity, centered", centered, f"0 ± {r.null_std_centered:.4f}"),
+        ]
+        if local is not None:
+            lle, d = local.lle[i], local.dimensions[i]
+            found += [
+                ("LLE similarity", _with_stderr(lle.mean, lle.stderr), f"{lle.null_mean:.4f}"),
+                (
+                    "dimensions correlate",
+                    _with_stderr(d.pearson, d.stderr),
+                    f"0 ± {d.null_std:.4f}",
+                ),
             ]
-        pair = f"{r.source} & {r.target}"
-        rows += [(pair, m, _with_stderr(x, error), chance) for m, x, error, chance in measured]
+        rows += [(f"{r.source} & {r.target}", *row) for row in found]
     table = pd.DataFrame(rows, columns=["models", "measure", "value", "chance"])
     return [*sections, Section("All numbers", "± one standard error.", table=table)]
 
@@ -670,20 +614,21 @@ MOST_ASKED = 4096  # tokens that a page answers for
 @patch
 def ask(self: Comparison, k=6) -> str:  # HTML
     "A box to type a token into; of a large vocabulary it knows the whole words of lowest id"
-    rows = np.arange(len(self.own[0]))
+    tokens, ranked = self.spaces[0].tokens, _ranked_rows(self.spaces)
+    rows = np.arange(len(tokens))
     if len(rows) > MOST_ASKED:
-        rows = np.sort(_ranked_rows(self.spaces)[:MOST_ASKED])
-    spaces = [s.subset(rows) for s in self.spaces]
+        rows = np.sort(ranked[:MOST_ASKED])
     near = {
-        n: nearest_neighbors(s.matrix, min(k, len(rows) - 1))[1] for n, s in zip(self.names, spaces)
+        name: nearest_neighbors(s.subset(rows).matrix, min(k, len(rows) - 1))[1]
+        for name, s in zip(self.names, self.spaces)
     }
     pairs = [f"{r.source} & {r.target}" for r in self.similarity.results]
     own = dict(zip(pairs, self.own[:, rows]))
-    labels = [token_label(spaces[0].tokens[i]) for i in range(len(rows))]
-    common = _ranked_rows(self.spaces)[:500]  # a word that people know, not the end of a list
-    long = [i for i in common if len(self.spaces[0].tokens[i]) > 5]
+    common = ranked[:500]  # a word that people know, not the end of a list
+    long = [i for i in common if len(tokens[i]) > 5]
     best = max(long or common, key=lambda i: self.own[0][i])
-    return ask_html(labels, near, own, token_label(self.spaces[0].tokens[best]).strip("␣"))
+    labels = [token_label(tokens[i]) for i in rows]
+    return ask_html(labels, near, own, token_label(tokens[best]).strip("␣"))
 
 
 @patch

@@ -435,7 +435,7 @@ def _heights(values, log, domain):
     return alt.Scale(**kind, domain=domain, nice=False) if domain else alt.Scale(**kind)
 
 
-def _tooltip(frame, column, title=alt.Undefined):
+def _tooltip(frame, column, title: Any = alt.Undefined):
     "What pointing shows of `column`"
     if pd.api.types.is_numeric_dtype(frame[column]):
         return alt.Tooltip(f"{column}:Q", title=title, format=".4~g")

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import fields
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,15 @@ def number(
     value,  # a number, or anything else
 ) -> str:  # the number with four significant digits, counts with commas; other things as they print
     "`value` as a person would write it"
-    if isinstance(value, (bool, np.bool_)) or value is None:
-        return str(value)
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(number, value)) + ")"
     if isinstance(value, np.ndarray):
         return f"<{' x '.join(f'{s:,}' for s in value.shape)} values>"
-    return str(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    if isinstance(value, Integral):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e4 <= abs(float(value)) < 1e15 else f"{value:.4g}"
 
 # %% ../nbs/api/05_results.ipynb #dceedcec
 _MOST_ROWS = 200  # rows of a table on a page
@@ -42,43 +41,45 @@ def _plain(value):
     "`value` as what JSON has: bytes as text, arrays as lists, NaN and infinity as None"
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)
 
 
 class Result:
     "Base of the frozen dataclasses that analyses return"
 
+    def _values(self):
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # pyright: ignore
+
     def numbers(self) -> dict:  # field name -> value
         "The fields that are not arrays, nor `tokens`, nor None"
-        names = [f.name for f in fields(self) if f.name != "tokens"]  # pyright: ignore
-        values = {name: getattr(self, name) for name in names}
-        return {k: v for k, v in values.items() if v is not None and not isinstance(v, np.ndarray)}
+        return {
+            name: v
+            for name, v in self._values().items()
+            if name != "tokens" and v is not None and not isinstance(v, np.ndarray)
+        }
 
     def to_frame(
         self,
     ) -> pd.DataFrame:  # a row a token where there are arrays of one value a token, else one row
         "The result as a data frame"
-        columns = {
-            f.name: v
-            for f in fields(self)  # pyright: ignore
-            if isinstance(v := getattr(self, f.name), np.ndarray) and v.ndim == 1
-        }
-        if not columns:
-            row = {}
-            for name, value in self.numbers().items():
-                both = {"low": value[0], "high": value[1]} if name.startswith("interval") else {}
-                row |= {name.replace("interval", k): v for k, v in both.items()} or {name: value}
-            return pd.DataFrame([row])
-        tokens = getattr(self, "tokens", None)
-        return pd.DataFrame(({"token": list(tokens)} if tokens is not None else {}) | columns)
+        values = self._values()
+        columns = {k: v for k, v in values.items() if isinstance(v, np.ndarray) and v.ndim == 1}
+        if columns:
+            tokens = values.get("tokens")
+            return pd.DataFrame(({"token": list(tokens)} if tokens is not None else {}) | columns)
+        row = {}
+        for name, value in self.numbers().items():
+            ends = [name.replace("interval", end) for end in ("low", "high")]
+            row |= zip(ends, value) if name.startswith("interval") else {name: value}
+        return pd.DataFrame([row])
 
     def to_json(self) -> str:  # an object with "type", "numbers" and "rows"
         "The numbers, and the rows of `to_frame`, as JSON; what has no number (NaN) is null"
@@ -124,24 +125,23 @@ class Result:
     ) -> Path:  # the file, written whole or not at all
         "Write a page that opens without a network, or the numbers for another program"
         out = check_out(out)
-        if out.suffix.lower() in (".json", ".csv"):
-            rows = pd.DataFrame(_plain(self.to_frame().to_dict("records")))
-            as_json = out.suffix.lower() == ".json"
-            text = self.to_json() if as_json else rows.to_csv(index=False)
-            with replacing(out) as part:
-                part.write_text(text, encoding="utf-8")
-            return out
-        from embgeom._pages import write_page
+        kind = out.suffix.lower()
+        if kind not in (".json", ".csv"):
+            from embgeom._pages import write_page
 
-        said = self.question, self.answer, self.text()
-        return write_page(out, *said, sections=self.sections(), ask=self.ask())
+            said = self.question, self.answer, self.text()
+            return write_page(out, *said, sections=self.sections(), ask=self.ask())
+        rows = pd.DataFrame(_plain(self.to_frame().to_dict("records")))
+        text = self.to_json() if kind == ".json" else rows.to_csv(index=False)
+        with replacing(out) as part:
+            part.write_text(text, encoding="utf-8")
+        return out
 
     def __repr__(self):
         numbers = ", ".join(f"{k}={number(v)}" for k, v in self.numbers().items())
         return f"{type(self).__name__}({numbers})"
 
     def _repr_html_(self):
-        rows = pd.Series(
-            {k.replace("_", " "): number(v) for k, v in self.numbers().items()}
-        ).to_frame("")
-        return f"<strong>{type(self).__name__}</strong>" + rows.to_html(header=False, border=0)
+        rows = {k.replace("_", " "): number(v) for k, v in self.numbers().items()}
+        table = pd.Series(rows).to_frame("").to_html(header=False, border=0)
+        return f"<strong>{type(self).__name__}</strong>{table}"
