@@ -7,24 +7,26 @@ __all__ = ['DIM', 'TokenCounts', 'count_tokens', 'frequency_space', 'spelling_sp
            'Share', 'explained', 'shared_explained', 'corpus_terms', 'Explanation', 'explain', 'load_corpus']
 
 # %% ../nbs/api/36_corpus.ipynb #36c6262d
-import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import combinations_with_replacement
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
+from sklearn.utils.sparsefuncs import mean_variance_axis
 from tqdm.auto import tqdm
 
 from ._files import replacing
+from ._parallel import row_blocks
 from ._patch import patch
-from .plots import interval_chart
+from .plots import escaped, interval_chart
 from .results import Result
 from .similarity import common_tokens
 from .spaces import EmbeddingSpace, SpacePair, token_label
@@ -63,7 +65,7 @@ class TokenCounts(Result):
                 f"lags {tuple(self.pairs)} and {tuple(other.pairs)}."
             )
         pairs = {lag: self.pairs[lag] + other.pairs[lag] for lag in self.pairs}
-        return TokenCounts(self.tokens, self.ids, self.frequency + other.frequency, pairs)
+        return replace(self, frequency=self.frequency + other.frequency, pairs=pairs)
 
 # %% ../nbs/api/36_corpus.ipynb #6cabeb2f
 def _ids_of(texts, tokenizer, row_of):
@@ -81,14 +83,19 @@ def _ids_of(texts, tokenizer, row_of):
         yield row_of[ids]
 
 
+def _pair_counts(first, second, n):
+    "How often each pair of rows `first` (m,) and `second` (m,) of `n` occurs, sparse (n, n)"
+    ones = np.ones(len(first), dtype=np.int64)
+    return sparse.coo_matrix((ones, (first, second)), (n, n)).tocsr()
+
+
 def _add(rows, frequency, pairs):
     "Add the tokens `rows` of some texts (-1 between them) to `frequency`, their pairs to `pairs`"
     frequency += np.bincount(rows[rows >= 0], minlength=len(frequency))
     for lag in pairs:
         first, second = rows[:-lag], rows[lag:]
         both = (first >= 0) & (second >= 0)
-        at, ones = (first[both], second[both]), np.ones(both.sum(), dtype=np.int64)
-        pairs[lag] = pairs[lag] + sparse.coo_matrix((ones, at), shape=pairs[lag].shape).tocsr()
+        pairs[lag] = pairs[lag] + _pair_counts(first[both], second[both], len(frequency))
 
 
 def count_tokens(
@@ -115,42 +122,47 @@ def count_tokens(
 
     frequency = np.zeros(len(ids), dtype=np.int64)
     pairs = {lag: sparse.csr_matrix((len(ids), len(ids)), dtype=np.int64) for lag in lags}
-    held, gap = [], np.full(max(lags), -1)
+    gap = np.full(max(lags), -1)
+    held, size = [gap], 0
     for rows in tqdm(_ids_of(texts, tokenizer, row_of), "texts", disable=not progress, leave=False):
         held += [rows, gap]
-        if sum(map(len, held)) > 4_000_000:  # making a sparse table has a fixed cost
+        size += len(rows) + len(gap)
+        if size > 4_000_000:  # making a sparse table has a fixed cost
             _add(np.concatenate(held), frequency, pairs)
-            held = []
-    if held:
-        _add(np.concatenate(held), frequency, pairs)
+            held, size = [gap], 0
+    _add(np.concatenate(held), frequency, pairs)
     if not frequency.sum():
         raise ValueError("There is nothing to count: no text came, or only empty ones.")
     return TokenCounts(tuple(keys[i] for i in ids.tolist()), ids, frequency, pairs)
 
 # %% ../nbs/api/36_corpus.ipynb #867823af
+_PARTS = ("data", "indices", "indptr")  # of a sparse table
+
+
 @patch
 def save(
     self: TokenCounts,
     path: str | Path,  # the file to write, .npz
 ) -> Path:  # the file
     "Write the counts to `path` as a NumPy archive, whole or not at all"
-    tables = {}
-    for lag, table in self.pairs.items():
-        for part in ("data", "indices", "indptr"):
-            tables[f"{lag} {part}"] = getattr(table, part)
-    lengths = np.array([len(t) for t in self.tokens])
-    letters = np.frombuffer(b"".join(self.tokens), np.uint8)
+    tables = {f"{lag} {p}": getattr(t, p) for lag, t in self.pairs.items() for p in _PARTS}
     with replacing(path) as part, open(part, "wb") as file:
         np.savez_compressed(
             file,
-            bytes=letters,
-            lengths=lengths,
+            bytes=np.frombuffer(b"".join(self.tokens), np.uint8),
+            lengths=[len(t) for t in self.tokens],
             ids=self.ids,
             frequency=self.frequency,
             lags=list(self.pairs),
             **tables,
         )
     return Path(path)
+
+
+def _stored_tokens(stored):
+    "The tokens of a file: their bytes stand in a row, and how many each has"
+    letters, lengths = stored["bytes"].tobytes(), stored["lengths"]
+    return tuple(letters[end - n : end] for end, n in zip(lengths.cumsum(), lengths))
 
 
 @patch
@@ -160,21 +172,18 @@ def load(
     path: str | Path,  # a file that `save` wrote
 ) -> TokenCounts:
     "Read counts; a file that holds something else raises ValueError"
-    parts = ("data", "indices", "indptr")
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = dict(file)
-        letters, lengths = stored["bytes"].tobytes(), stored["lengths"]
-        tokens = tuple(letters[end - n : end] for end, n in zip(lengths.cumsum(), lengths))
-        shape = (len(tokens), len(tokens))
-        pairs = {
-            int(lag): sparse.csr_matrix(tuple(stored[f"{lag} {p}"] for p in parts), shape=shape)
-            for lag in stored["lags"]
-        }
-        for table in pairs.values():
-            table.check_format()
+        tokens, pairs = _stored_tokens(stored), {}
+        for lag in stored["lags"].tolist():
+            parts = tuple(stored[f"{lag} {p}"] for p in _PARTS)
+            pairs[lag] = sparse.csr_matrix(parts, shape=(len(tokens), len(tokens)))
+            pairs[lag].check_format()
         return cls(tokens, stored["ids"], stored["frequency"], pairs)
-    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy have each their own
         raise ValueError(
             f"{path} holds no counts, or damaged ones ({error}): "
             "TokenCounts.save writes such files."
@@ -187,21 +196,17 @@ DIM = 128  # directions that are kept where the vocabulary is larger than that
 
 def _hellinger(table):
     "Square roots of the rows of `table` divided by their sums"
-    rows = sparse.diags(1 / np.asarray(table.sum(1)).ravel()) @ table
-    rows.data = np.sqrt(rows.data)
-    return rows.tocsr()
+    return table.multiply(1 / table.sum(1)).tocsr().sqrt()
 
 
 def _ppmi(table):
     "Positive pointwise mutual information: log of how much more often a pair occurs than by chance"
-    total, table = table.sum(), table.tocoo()
     of_row, of_column = (np.asarray(table.sum(axis)).ravel() for axis in (1, 0))
-    information = np.log(table.data * total / (of_row[table.row] * of_column[table.col]))
-    kept = sparse.coo_matrix(
-        (np.maximum(information, 0), (table.row, table.col)), table.shape
-    ).tocsr()
+    kept = table.tocoo()
+    often = kept.data * table.sum() / (of_row[kept.row] * of_column[kept.col])
+    kept.data = np.maximum(np.log(often), 0)
     kept.eliminate_zeros()
-    return kept
+    return kept.tocsr()
 
 
 def _reduced(rows, dim):
@@ -209,12 +214,11 @@ def _reduced(rows, dim):
     single = rows.astype(np.float32)
     U, s, _ = randomized_svd(single, dim, n_iter=4, random_state=0)  # pyright: ignore
     made = (U * s).astype(np.float32)
-    spread = lambda x, squares: squares - len(made) * np.square(np.asarray(x.mean(0))).sum()
-    whole, kept = (
-        spread(rows, rows.multiply(rows).sum()),
-        spread(made, np.square(made, dtype=np.float64).sum()),
-    )
-    return made, float(1 - kept / whole)
+    whole = mean_variance_axis(rows, axis=0)[1].sum()  # pyright: ignore
+    return made, float(1 - made.var(0, dtype=np.float64).sum() / whole)
+
+
+_KINDS = {"hellinger": _hellinger, "ppmi": _ppmi}
 
 
 @patch
@@ -222,7 +226,7 @@ def _check_space(self: TokenCounts, direction, lag, kind, dim):
     "Refuse what no space can be made of; the number of directions to keep, or None for all"
     if direction not in ("next", "previous"):
         raise ValueError(f"direction is 'next' or 'previous'; {direction!r} came.")
-    if kind not in ("hellinger", "ppmi"):
+    if kind not in _KINDS:
         raise ValueError(f"kind is 'hellinger' or 'ppmi'; {kind!r} came.")
     if lag not in self.pairs:
         raise ValueError(f"The lags {tuple(self.pairs)} were counted; {lag!r} was asked for.")
@@ -254,7 +258,7 @@ def space(
     table = table[:, contexts]
     neighbors = np.asarray(table.sum(1)).ravel()
     seen = np.flatnonzero((self.frequency >= min_count) & (neighbors > 0))
-    rows = {"hellinger": _hellinger, "ppmi": _ppmi}[kind](table[seen])
+    rows = _KINDS[kind](table[seen])
     some = np.flatnonzero(rows.getnnz(1))  # PPMI can leave a row of zeros
     rows, seen = rows[some], seen[some]
     if len(seen) < 4:
@@ -265,13 +269,14 @@ def space(
     if dim is not None and not 0 < dim < min(rows.shape):
         raise ValueError(f"dim is from 1 to {min(rows.shape) - 1:,} here; {dim} came.")
 
-    all_of_it = lambda: (rows.toarray().astype(np.float32), 0.0)
-    matrix, lost = all_of_it() if dim is None else _reduced(rows, dim)
+    whole = dim is None
+    matrix, lost = (rows.astype(np.float32).toarray(), 0.0) if whole else _reduced(rows, dim)
     left_out = len(self.tokens) - len(seen)
     report = {"tokens_counted": self.n_tokens, "left_out": left_out, "variance_lost": lost}
     tokens = [self.tokens[i] for i in seen]
-    name = f"{direction}, lag {lag}"
-    return EmbeddingSpace(matrix, tokens, name, ids=self.ids[seen], report=report)
+    return EmbeddingSpace(
+        matrix, tokens, f"{direction}, lag {lag}", ids=self.ids[seen], report=report
+    )
 
 # %% ../nbs/api/36_corpus.ipynb #ebd0790d
 @patch
@@ -283,13 +288,9 @@ def shuffled(
     rng, pairs = np.random.default_rng(random_state), {}
     for lag, table in self.pairs.items():
         table = table.tocoo()
-        first, second = (
-            np.repeat(table.row, table.data),
-            rng.permutation(np.repeat(table.col, table.data)),
-        )
-        ones = np.ones(len(first), dtype=np.int64)
-        pairs[lag] = sparse.coo_matrix((ones, (first, second)), table.shape).tocsr()
-    return TokenCounts(self.tokens, self.ids, self.frequency, pairs)
+        first, second = (np.repeat(of, table.data) for of in (table.row, table.col))
+        pairs[lag] = _pair_counts(first, rng.permutation(second), len(self.tokens))
+    return replace(self, pairs=pairs)
 
 # %% ../nbs/api/36_corpus.ipynb #d8c65624
 def frequency_space(
@@ -312,7 +313,7 @@ def spelling_space(
     dim: int = DIM,  # singular directions to keep
 ) -> EmbeddingSpace:
     "Tokens by their spelling: how often each run of one to three bytes occurs, ends marked"
-    runs, columns, at = [], {}, []
+    columns, at = {}, []
     for row, token in enumerate(tokens):
         marked = (256, *token, 257)
         runs = [marked[i : i + n] for n in (1, 2, 3) for i in range(len(marked) - n + 1)]
@@ -324,7 +325,7 @@ def spelling_space(
 
 # %% ../nbs/api/36_corpus.ipynb #742cbb63
 def _centered_rows(matrix):
-    "z (n, d), b (n,) and g (n,) of the unit rows of `matrix`, whose column means were subtracted"
+    "u = [z, b, 1] (n, d + 2) and g (n,) of the unit rows of `matrix`, less their column means"
     x = torch.as_tensor(np.asarray(matrix)).double()
     x = x - x.mean(0)
     lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
@@ -337,77 +338,49 @@ def _centered_rows(matrix):
     m = x.mean(0)
     z = x - m
     b = z @ m
-    return z, b.numpy(), (z.square().sum(1).numpy() + 2 * b.numpy())
+    return torch.column_stack([z, b, torch.ones_like(b)]), z.square().sum(1) + 2 * b
 
 
-def _by_products(Z, W, kb, kc, gb, gc):
-    """For each token, the sum over all others of the product of two tables (n,), from Z'W.
-
-    kb and kc are b + kappa of the two spaces, gb and gc are g + kappa.
-    """
-    n, dtype = len(Z), Z.dtype
-    b, c = (torch.as_tensor(k - k.mean()) for k in (kb, kc))
-    cross, forward, back = torch.zeros(Z.shape[1], W.shape[1], dtype=torch.float64), 0.0, 0.0
-    for i in range(0, n, 8192):
-        s = slice(i, i + 8192)
-        cross += Z[s].T @ W[s]
-        forward, back = forward + Z[s].double().T @ c[s], back + W[s].double().T @ b[s]
-    sums = n * kb * kc + float(b @ c) - gb * gc
-    for i in range(0, n, 8192):
-        s = slice(i, i + 8192)
-        own = (
-            ((Z[s] @ cross.to(dtype)) * W[s]).sum(1).double()
-            + Z[s].double() @ forward
-            + W[s].double() @ back
-        )
-        sums[s] += own.numpy()
-    return sums
+def _turned(u):
+    "The rows [z, 1, b] of [z, b, 1]: a product of the two is z.z' + b + b'"
+    return torch.cat([u[:, :-2], u[:, [-1, -2]]], 1)
 
 
-def _by_tables(Z, kb, batch_size=1024):
-    "The same for every two of the spaces (m, m, n), from some rows of each table at a time"
-    m, n, dtype = len(Z), len(Z[0]), Z[0].dtype
-    sums = np.empty((m, m, n))
-    for i in range(0, n, batch_size):
-        s = slice(i, min(i + batch_size, n))
-        at = torch.arange(s.start, s.stop)
-        tables = []
-        for z, k in zip(Z, kb):
-            b = torch.as_tensor(k - k.mean()).to(dtype)
-            c = torch.addmm(b[None], z[s], z.T).add_(torch.as_tensor(k[s, None]).to(dtype))
-            c[at - i, at] = 0
-            tables.append(c)
-        for p in range(m):
-            for q in range(p, m):
-                sums[p, q, s] = sums[q, p, s] = (
-                    torch.linalg.vecdot(tables[p], tables[q]).double().numpy()
-                )
-    return sums
+def _by_products(u, w):
+    "For each token, the sum over all tokens of the product of two tables (n,), from u'w"
+    blocks = row_blocks(len(u), 8192)
+    cross: Any = sum((u[s].T @ w[s]).double() for s in blocks)
+    cross = _turned(_turned(cross).T).T.to(u.dtype)
+    return torch.cat([((u[s] @ cross) * w[s]).sum(1) for s in blocks])
 
 
 def _table_sums(spaces, tables=None):
     "For each token, the sums over all others of m tables (m, n) and of their products (m, m, n)"
-    n = len(spaces[0])
+    n, m = len(spaces[0]), len(spaces)
     dtype = torch.float64 if n < 4096 else torch.float32
-    Z, kb, gb = [], [], []
-    for s in spaces:
-        z, b, g = _centered_rows(s.matrix)
+    rows, own, totals = [], [], []
+    for space in spaces:
+        u, g = _centered_rows(space.matrix)
         kappa = g.sum() / (n * (n - 1))
-        Z.append(z.to(dtype))
-        kb.append(b + kappa)
-        gb.append(g + kappa)
-    totals = n * np.array(kb) - np.array(gb)
-    widths = [z.shape[1] for z in Z]
+        totals.append(n * (u[:, -2] + kappa) - (g + kappa))
+        own.append(g + kappa)  # of a token with itself
+        u[:, -2] += kappa / 2
+        rows.append(u.to(dtype))
     if tables is None:  # whichever is fewer multiplications
-        products = sum(p * q for i, p in enumerate(widths) for q in widths[i:])
+        widths = [s.dim for s in spaces]
+        products = sum(p * q for p, q in combinations_with_replacement(widths, 2))
         tables = n * sum(widths) < 2 * products
-    if tables:
-        return totals, _by_tables(Z, kb)
-    sums = np.empty((len(Z), len(Z), n))
-    for p in range(len(Z)):
-        for q in range(p, len(Z)):
-            sums[p, q] = sums[q, p] = _by_products(Z[p], Z[q], kb[p], kb[q], gb[p], gb[q])
-    return totals, sums
+    pairs = list(combinations_with_replacement(range(m), 2))
+    sums, own = torch.empty(m, m, n, dtype=torch.float64), torch.stack(own)
+    if tables:  # some rows of each at a time
+        for s in row_blocks(n, 512):
+            some = [_turned(u[s]) @ u.T for u in rows]
+            for p, q in pairs:
+                sums[p, q, s] = sums[q, p, s] = torch.linalg.vecdot(some[p], some[q])
+    else:
+        for p, q in pairs:
+            sums[p, q] = sums[q, p] = _by_products(rows[p], rows[q])
+    return torch.stack(totals).numpy(), (sums - own[:, None] * own).numpy()
 
 # %% ../nbs/api/36_corpus.ipynb #3448beb9
 def _left_out(totals, products):
@@ -418,19 +391,24 @@ def _left_out(totals, products):
     return S, S - np.moveaxis(products, 2, 0) - outer
 
 
-def _coefficients(S, first):
-    "Coefficients (..., g, first) of the first spaces' tables on those of the others"
+def _weights(S, first):
+    "Weights (..., m, first) that take from the first tables what is linear in the others"
     scale = np.sqrt(np.einsum("...ii->...i", S))
     C = S / scale[..., :, None] / scale[..., None, :]
-    beta = (
-        np.linalg.pinv(C[..., first:, first:], rcond=1e-9, hermitian=True) @ C[..., first:, :first]
-    )
-    return beta * scale[..., None, :first] / scale[..., first:, None]
+    others = np.linalg.pinv(C[..., first:, first:], rcond=1e-9, hermitian=True)
+    beta = others @ C[..., first:, :first] * scale[..., None, :first] / scale[..., first:, None]
+    own = np.broadcast_to(np.eye(first), (*S.shape[:-2], first, first))
+    return np.concatenate([own, -beta], axis=-2)
 
 
-def _residual(S, first):
+def _residual(S, weights):
     "R (..., first, first): S of the first spaces once what is linear in the others is taken out"
-    return S[..., :first, :first] - S[..., :first, first:] @ _coefficients(S, first)
+    return weights.mT @ S @ weights
+
+
+def _correlation(S):
+    "That of the first two tables (...)"
+    return S[..., 0, 1] / np.sqrt(S[..., 0, 0] * S[..., 1, 1])
 
 
 def _stderr(values):
@@ -439,16 +417,23 @@ def _stderr(values):
     return float(np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum()))
 
 
-def _matching_std(totals, S, n):
-    "Spread of the correlation of two tables over all matchings of tokens (Mantel)"
+def _interval(value, stderr):
+    "Its ends at 95%"
+    return value - 1.96 * stderr, value + 1.96 * stderr
+
+
+def _matching_variance(n, a2, b2, a3, b3):
+    """That of the correlation of two tables over all matchings of `n` tokens (Mantel).
+
+    a2 and b2 are the sums of their squares, a3 and b3 those of the squares of the tokens' sums.
+    """
     f2, f3, f4 = n * (n - 1), n * (n - 1) * (n - 2), n * (n - 1) * (n - 2) * (n - 3)
-    (a2, b2), (a3, b3) = 2 * np.diag(S), (totals**2).sum(1)
     variance = (
         2 * a2 * b2 / f2
         + 4 * (a3 - a2) * (b3 - b2) / f3
         + (2 * a2 - 4 * a3) * (2 * b2 - 4 * b3) / f4
     )
-    return float(np.sqrt(variance / (a2 * b2)))
+    return variance / (a2 * b2)
 
 
 def _together(spaces, given):
@@ -491,25 +476,18 @@ def partial_similarity(
     spaces = _together([pair.source, pair.target], given)
     totals, products = _table_sums(spaces)
     S, left_out = _left_out(totals, products)
-    n, R, values = len(spaces[0]), _residual(S, 2), _residual(left_out, 2)
-    similarity = float(S[0, 1] / np.sqrt(S[0, 0] * S[1, 1]))
-    nothing_left = (np.diag(R) / np.diag(S)[:2]).min() < 1e-9
-    if nothing_left:
-        r = se = null = np.nan
+    n, weights = len(spaces[0]), _weights(S, 2)
+    R = _residual(S, weights)
+    if (np.diag(R) / np.diag(S)[:2]).min() < 1e-9:
+        r = se = null = np.nan  # nothing is left
     else:
-        r = float(R[0, 1] / np.sqrt(R[0, 0] * R[1, 1]))
-        se = _stderr(values[:, 0, 1] / np.sqrt(values[:, 0, 0] * values[:, 1, 1]))
-        null = _matching_std(totals[:2] - _coefficients(S, 2).T @ totals[2:], R, n)
+        r = float(_correlation(R))
+        se = _stderr(_correlation(_residual(left_out, _weights(left_out, 2))))
+        squares, sums = 2 * np.diag(R), ((weights.T @ totals) ** 2).sum(1)
+        null = float(np.sqrt(_matching_variance(n, *squares, *sums)))
+    given_names, similarity = tuple(s.name for s in given), float(_correlation(S))
     return PartialSimilarity(
-        *pair.names,
-        tuple(s.name for s in given),
-        similarity,
-        r,
-        se,
-        r - 1.96 * se,
-        r + 1.96 * se,
-        null,
-        n,
+        *pair.names, given_names, similarity, r, se, *_interval(r, se), null, n
     )
 
 # %% ../nbs/api/36_corpus.ipynb #c0810df1
@@ -527,72 +505,57 @@ class Share(Result):
     n_tokens: int  # tokens that all have
 
 
-def _fitted_share(S, first, beta=None):
+def _share_of(S, first, weights=None):
     "1 - R/S (...) of the variance of one space (first=1) or the covariance of two (first=2)"
-    if beta is None:
-        beta = _coefficients(S, first)
-    given = S[..., first:, :first]
-    residual = S[..., :first, :first] - np.swapaxes(beta, -1, -2) @ given
-    residual = (
-        residual
-        - np.swapaxes(given, -1, -2) @ beta
-        + np.swapaxes(beta, -1, -2) @ S[..., first:, first:] @ beta
-    )
-    return 1 - residual[..., 0, first - 1] / S[..., 0, first - 1]
+    R = _residual(S, _weights(S, first) if weights is None else weights)
+    return 1 - R[..., 0, -1] / S[..., 0, first - 1]
 
 
-def _chance(totals, S, n):
-    "Share of the first space's variance that the others explain by chance"
-    values, vectors = np.linalg.eigh(S[1:, 1:] / np.sqrt(np.outer(*[np.diag(S)[1:]] * 2)))
-    kept = values > 1e-9 * values.max()
-    turn = (vectors[:, kept] / np.sqrt(values[kept])).T / np.sqrt(
-        np.diag(S)[1:]
-    )  # tables of length one, at right angles
-    return sum(
-        _matching_std(np.stack([totals[0], t @ totals[1:]]), np.diag([S[0, 0], 1.0]), n) ** 2
-        for t in turn
-    )
+def _fitted_share(S, left_out, first):
+    "The share and its standard error"
+    return float(_share_of(S, first)), _stderr(_share_of(left_out, first))
+
+
+def _held_out_share(halves, first):
+    "The same with weights of one half of the tokens, scored on the other, both ways"
+    shares, errors = [], []
+    for (S, left_out), (fitted, _) in zip(halves, halves[::-1]):
+        weights = _weights(fitted, first)
+        shares.append(_share_of(S, first, weights))
+        errors.append(_stderr(_share_of(left_out, first, weights)))
+    return float(np.mean(shares)), float(np.hypot(*errors) / 2)
 
 
 def _halves(spaces):
     "S and S with each token left out, for each half of the tokens"
-    return [
-        _left_out(*_table_sums([s.subset(np.arange(start, len(s), 2)) for s in spaces]))
-        for start in (0, 1)
-    ]
+    rows = [np.arange(start, len(spaces[0]), 2) for start in (0, 1)]
+    return [_left_out(*_table_sums([s.subset(half) for s in spaces])) for half in rows]
 
 
-def _held_out_share(halves, first):
-    "The share with coefficients of one half, scored on the other, both ways; its standard error"
-    shares, errors = [], []
-    for (S, left_out), (fitted, _) in zip(halves, halves[::-1]):
-        beta = _coefficients(fitted, first)
-        shares.append(float(_fitted_share(S, first, beta)))
-        errors.append(_stderr(_fitted_share(left_out, first, beta)))
-    return float(np.mean(shares)), float(np.hypot(*errors) / 2)
+def _chance(totals, S):
+    "Share of the first space's variance that the others explain by chance"
+    scale = np.sqrt(np.diag(S)[1:])
+    values, vectors = np.linalg.eigh(S[1:, 1:] / np.outer(scale, scale))
+    kept = values > 1e-9 * values.max()
+    # tables of length one, at right angles
+    turn = (vectors[:, kept] / np.sqrt(values[kept])).T / scale
+    own, others = totals[0] @ totals[0], ((turn @ totals[1:]) ** 2).sum(1)
+    return float(_matching_variance(totals.shape[1], 2 * S[0, 0], 2.0, own, others).sum())
 
 
 def _share(spaces, by, held_out):
     "The `Share` of one space, or of two"
     together, first = _together(spaces, by), len(spaces)
-    n = len(together[0])
+    null = 0.0
     if held_out:
-        (share, se), null = _held_out_share(_halves(together), first), 0.0
+        share, se = _held_out_share(_halves(together), first)
     else:
         totals, products = _table_sums(together)
         S, left_out = _left_out(totals, products)
-        share, se = float(_fitted_share(S, first)), _stderr(_fitted_share(left_out, first))
-        null = float(_chance(totals, S, n)) if first == 1 else 0.0
-    return Share(
-        tuple(s.name for s in spaces),
-        tuple(s.name for s in by),
-        share,
-        se,
-        share - 1.96 * se,
-        share + 1.96 * se,
-        null,
-        n,
-    )
+        share, se = _fitted_share(S, left_out, first)
+        null = _chance(totals, S) if first == 1 else 0.0
+    names = (tuple(s.name for s in some) for some in (spaces, by))
+    return Share(*names, share, se, *_interval(share, se), null, len(together[0]))
 
 
 def explained(
@@ -632,17 +595,16 @@ def corpus_terms(
             f"the {counts.n_tokens:,} that were counted, too few for spaces of {dim or 4} "
             "directions. Count more text."
         )
-    spaces = {
-        direction: [
-            counts.space(direction, lag, dim=dim, min_count=min_count) for lag in counts.pairs
-        ]
+    kept: dict = dict(dim=dim, min_count=min_count)
+    following, before = (
+        [counts.space(direction, lag, **kept) for lag in counts.pairs]
         for direction in ("next", "previous")
-    }
+    )
     return {
         "frequency": [frequency_space(counts)],
-        "spelling": [spelling_space(spaces["next"][0].tokens)],
-        "next tokens": spaces["next"],
-        "previous tokens": spaces["previous"],
+        "spelling": [spelling_space(following[0].tokens)],
+        "next tokens": following,
+        "previous tokens": before,
     }
 
 
@@ -653,18 +615,12 @@ class Explanation(Result):
     names: tuple  # of the two spaces
     similarity: float  # their centered global similarity
     stderr: float  # its jackknife standard error
-    shares: (
-        pd.DataFrame
-    )  # of, term, alone, added, last: shares of variance (of one) or covariance (shared)
+    shares: pd.DataFrame  # of, term, alone, added, last: shares of variance or covariance (shared)
     totals: pd.DataFrame  # of, share, low, high, held_out, held_low, held_high, shuffled (the
     # corpus in random order): all terms together, the 95% intervals, on held-out tokens
     tokens: tuple  # of both spaces and the corpus
-    beyond: (
-        np.ndarray
-    )  # for each token, the correlation of what is left of its cosines in the two spaces (n,)
-    pairs: (
-        pd.DataFrame
-    )  # the pairs of frequent tokens that are most alike beyond the corpus: first, second, product
+    beyond: np.ndarray  # each token's correlation of what is left of its cosines in the two (n,)
+    pairs: pd.DataFrame  # first, second, product: frequent tokens most alike beyond the corpus
 
     def to_frame(self) -> pd.DataFrame:  # a row for each term
         "The shares of each term"
@@ -683,30 +639,45 @@ class Explanation(Result):
         }
 
     def _repr_html_(self):
-        return f"<pre>{html.escape(self.text())}</pre>"
+        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/36_corpus.ipynb #e4f7a2c2
+def _cut(S, kept):
+    "S of the spaces `kept` alone"
+    return S[..., kept, :][..., kept]
+
+
 def _rows_of(of, first, S, blocks):
     "For each term: its share alone, added to those before it, and added to all others"
-    share = lambda columns: (
-        float(_fitted_share(S[np.ix_([*first, *columns], [*first, *columns])], len(first)))
-        if columns
-        else 0.0
-    )
-    everything, before, rows = [c for columns in blocks.values() for c in columns], [], []
+    share = lambda columns: float(_share_of(_cut(S, [*first, *columns]), len(first)))
+    everything, before, rows = sum(blocks.values(), []), [], []
     for term, columns in blocks.items():
         others = [c for c in everything if c not in columns]
-        rows.append(
-            dict(
-                of=of,
-                term=term,
-                alone=share(columns),
-                added=share(before + columns) - share(before),
-                last=share(everything) - share(others),
-            )
-        )
+        added = share(before + columns) - share(before)
+        last = share(everything) - share(others)
+        rows.append(dict(of=of, term=term, alone=share(columns), added=added, last=last))
         before = before + columns
     return rows
+
+
+def _total(of, first, S, left_out, halves, in_random_order):
+    "All terms together: their share, its interval, on held-out tokens, of a shuffled corpus"
+    kept, n = [*first, *range(2, len(S))], len(first)
+    share, se = _fitted_share(_cut(S, kept), _cut(left_out, kept), n)
+    held_out, held_se = _held_out_share([[_cut(M, kept) for M in half] for half in halves], n)
+    shuffled = np.nan if in_random_order is None else _share_of(_cut(in_random_order, kept), n)
+    low, high = _interval(share, se)
+    held_low, held_high = _interval(held_out, held_se)
+    return dict(
+        of=of,
+        share=share,
+        low=low,
+        high=high,
+        held_out=held_out,
+        held_low=held_low,
+        held_high=held_high,
+        shuffled=float(shuffled),
+    )
 
 
 def _pairs_beyond(spaces, weights, most=2000, n=20):
@@ -714,44 +685,17 @@ def _pairs_beyond(spaces, weights, most=2000, n=20):
     words = np.flatnonzero(token_groups(spaces[0].tokens) == "word-like")[:most]
     if len(words) < 3:
         return pd.DataFrame(columns=["first", "second", "product"])
-    few = [s.subset(words) for s in spaces]
-    left = [np.zeros((len(few[0]),) * 2) for _ in range(2)]
-    for space, pull in zip(few, weights.T):
-        z, b, g = _centered_rows(space.matrix)
-        table = (z @ z.T).numpy() + b[:, None] + b
-        for out, weight in zip(left, pull):
-            out += weight * table
-    first, second = np.triu_indices(len(few[0]), 1)
-    x, y = (c[first, second] for c in left)
+    first, second = np.triu_indices(len(words), 1)
+    x, y = np.zeros((2, len(first)))
+    for space, (to_x, to_y) in zip(spaces, weights):
+        u, _ = _centered_rows(space.matrix[words])
+        cosines = (_turned(u) @ u.T).numpy()[first, second]
+        x, y = x + to_x * cosines, y + to_y * cosines
     product = np.where((x > 0) & (y > 0), x / x.std() * y / y.std(), 0)
     best = np.argsort(-product)[:n]
-    names = [token_label(t) for t in few[0].tokens]
-    return pd.DataFrame(
-        dict(
-            first=[names[i] for i in first[best]],
-            second=[names[i] for i in second[best]],
-            product=product[best],
-        )
-    )
-
-
-def _total(of, first, S, left_out, halves, in_random_order):
-    "All terms together: their share, its interval, on held-out tokens, of a shuffled corpus"
-    kept, n = [*first, *range(2, len(S))], len(first)
-    cut = lambda M: M[..., kept, :][..., kept]
-    share, se = float(_fitted_share(cut(S), n)), _stderr(_fitted_share(cut(left_out), n))
-    held_out, held_se = _held_out_share([(cut(S), cut(left)) for S, left in halves], n)
-    shuffled = np.nan if in_random_order is None else float(_fitted_share(cut(in_random_order), n))
-    return dict(
-        of=of,
-        share=share,
-        low=share - 1.96 * se,
-        high=share + 1.96 * se,
-        held_out=held_out,
-        held_low=held_out - 1.96 * held_se,
-        held_high=held_out + 1.96 * held_se,
-        shuffled=shuffled,
-    )
+    labels = np.array([token_label(spaces[0].tokens[i]) for i in words])
+    names = dict(first=labels[first[best]], second=labels[second[best]])
+    return pd.DataFrame(dict(**names, product=product[best]))
 
 
 def explain(
@@ -774,11 +718,11 @@ def explain(
     spaces = [s.subset(order) for s in spaces]
     names = SpacePair(*spaces[:2]).names
     ends = np.cumsum([2, *map(len, terms.values())])
-    columns = {term: list(range(start, end)) for term, start, end in zip(terms, ends, ends[1:])}
+    blocks = {term: list(range(start, end)) for term, start, end in zip(terms, ends, ends[1:])}
 
     # All terms together, then each term by itself.
-    totals, products = _table_sums(spaces)
-    S, left_out = _left_out(totals, products)
+    sums, products = _table_sums(spaces)
+    S, left_out = _left_out(sums, products)
     halves, in_random_order = _halves(spaces), None
     if shuffled:
         by = [s for spaces in corpus_terms(corpus.shuffled()).values() for s in spaces]
@@ -786,16 +730,15 @@ def explain(
     whole, rows = [], []
     for of, first in ((names[0], [0]), (names[1], [1]), ("shared", [0, 1])):
         whole.append(_total(of, first, S, left_out, halves, in_random_order))
-        rows += _rows_of(of, first, S, columns)
+        rows += _rows_of(of, first, S, blocks)
 
     # What is left, token by token and pair by pair.
-    weights = np.vstack([np.eye(2), -_coefficients(S, 2)]).T
-    own = np.einsum("ap,pqn,bq->abn", weights, products, weights)
-    beyond = own[0, 1] / np.sqrt(own[0, 0] * own[1, 1])
-    r = float(S[0, 1] / np.sqrt(S[0, 0] * S[1, 1]))
-    se = _stderr(left_out[:, 0, 1] / np.sqrt(left_out[:, 0, 0] * left_out[:, 1, 1]))
-    shares, pairs = pd.DataFrame(rows), _pairs_beyond(spaces, weights)
-    return Explanation(names, r, se, shares, pd.DataFrame(whole), spaces[0].tokens, beyond, pairs)
+    weights = _weights(S, 2)
+    beyond = _correlation(np.einsum("pa,pqn,qb->nab", weights, products, weights))
+    similarity = float(_correlation(S)), _stderr(_correlation(left_out))
+    shares, totals = pd.DataFrame(rows), pd.DataFrame(whole)
+    pairs = _pairs_beyond(spaces, weights)
+    return Explanation(names, *similarity, shares, totals, spaces[0].tokens, beyond, pairs)
 
 # %% ../nbs/api/36_corpus.ipynb #3189d2b7
 @patch
@@ -815,27 +758,27 @@ def text(self: Explanation) -> str:  # several lines
     ]
     if np.isfinite(shared.shuffled):
         said.append(f"The same corpus in random order explains {shared.shuffled:.1%} of it.")
+    words = np.flatnonzero(token_groups(self.tokens) == "word-like")
+    best = words[np.argsort(-self.beyond[words])][:12]
+    best = "  ".join(token_label(self.tokens[i]) for i in best)
+    pairs = "; ".join(f"{p.first} {p.second}" for p in self.pairs.head(8).itertuples())
     lines = [
         f"What {a} and {b} share, and how much of it is in this corpus",
         f"{len(self.tokens):,} tokens, all pairs; centered global similarity "
         f"{self.similarity:.3f} ± {self.stderr:.3f}.",
         "",
         *(textwrap.fill(sentence, 78) for sentence in said),
-    ]
-    table = self.shares[self.shares.of == "shared"]
-    lines += [
         "",
         "Shares of what they share     alone   added in this order   given all others",
+        *(
+            f"  {r.term:<25} {r.alone:7.1%}   {r.added:19.1%}   {r.last:16.1%}"
+            for r in self.shares[self.shares.of == "shared"].itertuples()
+        ),
+        "",
+        f"Words most alike beyond the corpus: {best}",
+        f"Pairs: {pairs}",
     ]
-    lines += [
-        f"  {r.term:<25} {r.alone:7.1%}   {r.added:19.1%}   {r.last:16.1%}"
-        for r in table.itertuples()
-    ]
-    words = np.flatnonzero(token_groups(self.tokens) == "word-like")
-    order = words[np.argsort(-self.beyond[words])]
-    best = "  ".join(token_label(self.tokens[i]) for i in order[:12])
-    pairs = "; ".join(f"{p.first} {p.second}" for p in self.pairs.head(8).itertuples())
-    return "\n".join([*lines, "", f"Words most alike beyond the corpus: {best}", f"Pairs: {pairs}"])
+    return "\n".join(lines)
 
 
 @patch
@@ -876,19 +819,19 @@ def load_corpus(
         )
     with (files("embgeom") / "corpora" / "novels.npz").open("rb") as raw, np.load(raw) as file:
         stored = dict(file)
-    letters, lengths = stored["bytes"].tobytes(), stored["lengths"]
-    tokens = tuple(letters[end - n : end] for end, n in zip(lengths.cumsum(), lengths))
+    tokens, ids = _stored_tokens(stored), stored["ids"]
     terms = {
-        "frequency": [frequency_space(TokenCounts(tokens, stored["ids"], stored["frequency"], {}))],
+        "frequency": [frequency_space(TokenCounts(tokens, ids, stored["frequency"], {}))],
         "spelling": [spelling_space(tokens)],
     }
     for direction in ("next", "previous"):
-        rows = {
-            lag: stored[f"{direction} {lag}"] * stored[f"{direction} {lag} scale"]
-            for lag in (1, 2, 3)
-        }
         terms[f"{direction} tokens"] = [
-            EmbeddingSpace(x, tokens, f"{direction}, lag {lag}", ids=stored["ids"])
-            for lag, x in rows.items()
+            EmbeddingSpace(
+                stored[f"{direction} {lag}"] * stored[f"{direction} {lag} scale"],
+                tokens,
+                f"{direction}, lag {lag}",
+                ids=ids,
+            )
+            for lag in (1, 2, 3)
         ]
     return terms
