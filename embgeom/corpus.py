@@ -383,12 +383,13 @@ def _table_sums(spaces, tables=None):
     return torch.stack(totals).numpy(), (sums - own[:, None] * own).numpy()
 
 # %% ../nbs/api/36_corpus.ipynb #3448beb9
-def _left_out(totals, products):
-    "S of all tokens (m, m), and S with each token left out (n, m, m)"
-    S, n = products.sum(2) / 2, totals.shape[1]
+def _all_sums(spaces):
+    "The sums by token, S of all tokens (m, m), and S with each token left out (n, m, m)"
+    totals, products = _table_sums(spaces)
+    S, n = products.sum(2) / 2, len(spaces[0])
     pairs = (n - 1) * (n - 2) / 2
     outer = np.einsum("pn,qn->npq", totals, totals) / pairs
-    return S, S - np.moveaxis(products, 2, 0) - outer
+    return totals, products, S, S - np.moveaxis(products, 2, 0) - outer
 
 
 def _weights(S, first):
@@ -474,8 +475,7 @@ def partial_similarity(
     else than spaces is given, ValueError for none or for fewer than 4 common tokens.
     """
     spaces = _together([pair.source, pair.target], given)
-    totals, products = _table_sums(spaces)
-    S, left_out = _left_out(totals, products)
+    totals, _, S, left_out = _all_sums(spaces)
     n, weights = len(spaces[0]), _weights(S, 2)
     R = _residual(S, weights)
     if (np.diag(R) / np.diag(S)[:2]).min() < 1e-9:
@@ -529,7 +529,7 @@ def _held_out_share(halves, first):
 def _halves(spaces):
     "S and S with each token left out, for each half of the tokens"
     rows = [np.arange(start, len(spaces[0]), 2) for start in (0, 1)]
-    return [_left_out(*_table_sums([s.subset(half) for s in spaces])) for half in rows]
+    return [_all_sums([s.subset(half) for s in spaces])[2:] for half in rows]
 
 
 def _chance(totals, S):
@@ -550,8 +550,7 @@ def _share(spaces, by, held_out):
     if held_out:
         share, se = _held_out_share(_halves(together), first)
     else:
-        totals, products = _table_sums(together)
-        S, left_out = _left_out(totals, products)
+        totals, _, S, left_out = _all_sums(together)
         share, se = _fitted_share(S, left_out, first)
         null = _chance(totals, S) if first == 1 else 0.0
     names = (tuple(s.name for s in some) for some in (spaces, by))
@@ -721,8 +720,7 @@ def explain(
     blocks = {term: list(range(start, end)) for term, start, end in zip(terms, ends, ends[1:])}
 
     # All terms together, then each term by itself.
-    sums, products = _table_sums(spaces)
-    S, left_out = _left_out(sums, products)
+    _, products, S, left_out = _all_sums(spaces)
     halves, in_random_order = _halves(spaces), None
     if shuffled:
         by = [s for spaces in corpus_terms(corpus.shuffled()).values() for s in spaces]
