@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
-from zipfile import BadZipFile
 from typing import Any
 
 import altair as alt
@@ -25,7 +25,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from tqdm.auto import tqdm
 
-from ._files import check_out, replacing, shown
+from ._files import check_out, parse_json, replacing, shown
 from ._linalg import unit_rows
 from ._pages import Section, write_page
 from ._parallel import row_blocks
@@ -52,7 +52,13 @@ def anchors() -> tuple:  # 2,000 different byte strings
 
 # %% ../nbs/api/39_atlas.ipynb #ff78af25
 VERSION = 1  # of the files; others are refused
+_SAID = ("name", "source", "commit", "role", "dim", "n_rows")
 _ARRAYS = ("scores", "tail", "sizes", "ids", "rows", "columns")
+
+
+def _label(name, role):
+    "The name, with the role where it is not the input"
+    return name if role == "input" else f"{name} ({role})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,7 +90,7 @@ class Sketch(Result):
     @property
     def label(self):
         "The name, with the role where it is not the input"
-        return self.name if self.role == "input" else f"{self.name} ({self.role})"
+        return _label(self.name, self.role)
 
     @cached_property
     def space(self):
@@ -94,10 +100,10 @@ class Sketch(Result):
 
     @cached_property
     def _basis(self):
-        "An orthonormal basis of the scores' columns, and their largest and smallest singular value"
+        "An orthonormal basis of the scores' columns, and their smallest singular value"
         u, s, _ = np.linalg.svd(self.scores.astype(np.float64), full_matrices=False)
         kept = s > 1e-3 * s[0]
-        return u[:, kept], s[0], s[kept][-1]
+        return u[:, kept], s[kept][-1]
 
     def numbers(self):
         return dict(
@@ -162,9 +168,8 @@ def sketch(
     wanted = [
         t.encode() if isinstance(t, str) else t for t in (anchors() if tokens is None else tokens)
     ]
-    space = model
-    if not isinstance(model, EmbeddingSpace):
-        space = load_space(model, role, name=name, tokens=wanted, **options)
+    read = dict(name=name, tokens=wanted, **options)
+    space = model if isinstance(model, EmbeddingSpace) else load_space(model, role, **read)
     there = set(space.tokens)
     kept = [t for t in dict.fromkeys(wanted) if t in there]
     called = name or space.name or "the space"
@@ -197,13 +202,11 @@ def save(
     path,  # file to write, .npz
 ) -> Path:  # the same
     "Write the sketch as one file, whole or not at all"
-    about: dict = dict(version=VERSION, name=self.name, source=self.source, commit=self.commit)
-    about |= dict(role=self.role, dim=self.dim, n_rows=self.n_rows)
-    about["tokens"] = [t.decode("latin-1") for t in self.tokens]
-    arrays = {key: getattr(self, key) for key in _ARRAYS}
-    said = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    about, arrays = ({key: getattr(self, key) for key in keys} for keys in (_SAID, _ARRAYS))
+    tokens = [t.decode("latin-1") for t in self.tokens]
+    said = json.dumps(dict(version=VERSION, **about, tokens=tokens)).encode()
     with replacing(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, about=said, **arrays)
+        np.savez_compressed(file, about=np.frombuffer(said, dtype=np.uint8), **arrays)
     return Path(path)
 
 
@@ -211,7 +214,7 @@ def _opened(path, arrays=_ARRAYS):
     "What a file says of its sketch, and those of its `arrays`"
     try:
         with np.load(path, allow_pickle=False) as found:
-            about = json.loads(found["about"].tobytes())
+            about = parse_json(found["about"].tobytes())
             version = about.pop("version")
             if version == VERSION:
                 arrays = {key: found[key] for key in arrays}
@@ -219,15 +222,7 @@ def _opened(path, arrays=_ARRAYS):
         raise FileNotFoundError(
             f"There is no sketch {path}. Make one: sketch(model).save(path)."
         ) from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        BadZipFile,
-    ) as error:
+    except Exception as error:  # zipfile, zlib and NumPy have each their own
         raise ValueError(
             f"{path} is no sketch, or is damaged ({type(error).__name__}). Make it again: "
             "sketch(model).save(path)."
@@ -252,28 +247,32 @@ def load(
     try:
         about["tokens"] = tuple(t.encode("latin-1") for t in about["tokens"])
         made = cls(**about, **arrays)
-        n, r = made.scores.shape
-        fits = len(set(made.tokens)) == n == len(made.ids) and made.columns.shape == (2, made.dim)
-        fits = fits and made.rows.shape[1] == made.dim and made.sizes.shape == (4,)
-        finite = all(np.isfinite(a).all() for a in arrays.values())
-    except (TypeError, ValueError, AttributeError, IndexError, UnicodeError):
-        fits = finite = False
-    if fits and finite:
-        return made
+        shapes = made.scores.shape[:1], made.columns.shape, made.rows.shape[1:], made.sizes.shape
+        fits = shapes == ((len(made.ids),), (2, made.dim), (made.dim,), (4,))
+        fits = fits and len(set(made.tokens)) == len(made.ids)
+        if fits and all(np.isfinite(a).all() for a in arrays.values()):
+            return made
+    except (TypeError, ValueError, AttributeError, IndexError):
+        pass  # as if they did not fit
     raise ValueError(
         f"{path} is a damaged sketch: its parts do not fit together. Make it again: "
         "sketch(model).save(path)."
     )
 
 # %% ../nbs/api/39_atlas.ipynb #cf7ec0de
+def _places(tokens, others):
+    "The places in `tokens` and in `others` of what both have, in the order of `tokens`"
+    at = pd.Index(others).get_indexer(pd.Index(tokens))
+    return np.flatnonzero(at >= 0), at[at >= 0]
+
+
 def _shared(a, b):
     "The places in `a` and in `b` of the tokens that both have, in the order of `a`"
-    at = {t: i for i, t in enumerate(b.tokens)}
-    both = [(i, at[t]) for i, t in enumerate(a.tokens) if t in at]
-    if len(both) >= MIN_TOKENS:
-        return np.array(both).T
+    i, j = _places(a.tokens, b.tokens)
+    if len(i) >= MIN_TOKENS:
+        return i, j
     raise ValueError(
-        f"{a.name} ({len(a.tokens):,} anchors) and {b.name} ({len(b.tokens):,}) share {len(both)}; "
+        f"{a.name} ({len(a.tokens):,} anchors) and {b.name} ({len(b.tokens):,}) share {len(i)}; "
         f"at least {MIN_TOKENS} are needed to compare them. Were they made with different tokens=?"
     )
 
@@ -282,7 +281,7 @@ def _outside(a, rows, columns, change):
     "At most |R'Y|_F^2, R the tail of `a`, Y zero but in `rows`, known to within `change`"
     if not len(a.tail):
         return 0.0
-    u, _, least = a._basis
+    u, least = a._basis
     y = np.zeros((len(u), columns.shape[1]))
     y[rows] = columns
     # A = (pseudo-inverse of the scores) Y
@@ -319,14 +318,13 @@ def _bounds(a, b):
     means = [[(v - n) / pairs for v in total] for _, total in own]
     products = [pairs * x * y for x in means[0] for y in means[1]]
     low, high = cross - slack - n - max(products), cross + slack + more - n - min(products)
-    variances = []
+    least = most = 1.0
     for (squares, _), (x, y) in zip(own, means):
-        near, far = 0 if x < 0 < y else min(x * x, y * y), max(x * x, y * y)
-        variances.append((squares[0] - n - pairs * far, squares[1] - n - pairs * near))
-    (a_least, a_most), (b_least, b_most) = variances
+        near, far = np.clip(0, x, y) ** 2, max(-x, y) ** 2
+        least *= max(squares[0] - n - pairs * far, 0)
+        most *= squares[1] - n - pairs * near
     # a variance that may be zero bounds nothing
-    least = max(a_least, 0) * max(b_least, 0) or 1e-300
-    ends = [v / np.sqrt(w) for v in (low, high) for w in (least, a_most * b_most)]
+    ends = [v / np.sqrt(w) for v in (low, high) for w in (least or 1e-300, most)]
     return max(-1.0, min(ends)), min(1.0, max(ends))
 
 # %% ../nbs/api/39_atlas.ipynb #fed384a4
@@ -395,20 +393,17 @@ def _all_pairs(ours, theirs, progress=False):
     m, e = whole[0] / pairs, whole[1] / pairs
     _, _, cc, dd, cd = _about_means(whole, pairs, m, e)
     value = cd / (cc * dd).sqrt()
-    first = second = a3 = b3 = 0
+    by_anchor: Any = 0
     for block in blocks:
         sums, both = _sums(mine, other, block)
         a, b, aa, bb, ab = _about_means(sums, n - 1, m, e)
         # sums over ordered pairs are twice those over pairs
         rest = lambda s, own, x, y: s / 2 - own - 2 * x * y / ((n - 1) * (n - 2))
-        r = rest(cd, ab, a, b) / (rest(cc, aa, a, a) * rest(dd, bb, b, b)).sqrt()
-        first, second = (
-            first + (both * (r - value)).sum(0),
-            second + (both * (r - value) ** 2).sum(0),
-        )
-        a3, b3 = a3 + (both * a * a).sum(0), b3 + (both * b * b).sum(0)
+        r = rest(cd, ab, a, b) / (rest(cc, aa, a, a) * rest(dd, bb, b, b)).sqrt() - value
+        by_anchor = by_anchor + (both * torch.stack([r, r * r, a * a, b * b])).sum(1)
         bar.update()
     bar.close()
+    first, second, a3, b3 = by_anchor
     error = ((n - 1) / n * (second - first**2 / n)).clamp(min=0).sqrt()
     f2, f3 = pairs, pairs * (n - 2)
     f4 = f3 * (n - 3)
@@ -444,20 +439,17 @@ class Kinship(Result):
 
     def chart(self):  # -> altair chart
         "The value in its certain interval and in that of the choice of anchors; in grey chance"
-        error = (self.value - 1.96 * self.stderr, self.value + 1.96 * self.stderr)
-        rows = [("certain, of these anchors", *self.certain), ("95%, of other anchors", *error)]
-        frame = pd.DataFrame(rows, columns=["interval", "low", "high"])
-        ends = dict(
-            kinship=self.value, chance_low=-2 * self.null_std, chance_high=2 * self.null_std
+        value, error, null = self.value, 1.96 * self.stderr, 2 * self.null_std
+        ends = [self.certain, (value - error, value + error)]
+        frame = pd.DataFrame(ends, columns=["low", "high"]).assign(
+            interval=["certain, of these anchors", "95%, of other anchors"],
+            kinship=value,
+            chance_low=-null,
+            chance_high=null,
         )
         return interval_chart(
-            frame.assign(**ends),
-            "interval",
-            "kinship",
-            "low",
-            "high",
-            "chance_low",
-            "chance_high",
+            frame,
+            *("interval", "kinship", "low", "high", "chance_low", "chance_high"),
             f"{self.source} and {self.target}: kinship (grey: chance)",
             "correlation over all pairs of anchors",
         )
@@ -482,9 +474,8 @@ def _heads(folder):
     "What the files in `folder` say of themselves: label -> (path, said); the numbers are not read"
     found = {}
     for path in sorted(Path(folder).glob("*.npz")):
-        said = _opened(path, arrays=())[0]
-        label = said["name"] if said["role"] == "input" else f"{said['name']} ({said['role']})"
-        found[label] = path, said
+        said, _ = _opened(path, arrays=())
+        found[_label(said["name"], said["role"])] = path, said
     return found
 
 
@@ -587,8 +578,8 @@ class Atlas:
             work = joblib.Parallel(return_as="generator")(joblib.delayed(_tried)(*t) for t in tasks)
         else:
             work = (f.result() for f in [executor.submit(_tried, *t) for t in tasks])
-        bar: dict = dict(total=len(tasks), desc="sketches", leave=False, disable=not progress)
-        done: list = list(tqdm(work, **bar))
+        bar: Any = tqdm(work, total=len(tasks), desc="sketches", leave=False, disable=not progress)
+        done: list = list(bar)
         if failed := [(name, error) for name, error in done if error]:
             if len(done) == 1:
                 raise failed[0][1]
@@ -623,9 +614,10 @@ class Kinships(Result):
     def to_frame(self) -> pd.DataFrame:  # a row for each two models, the most alike first
         "A row for each two models"
         i, j = np.triu_indices(len(self.names), 1)
-        frame = pd.DataFrame(dict(source=np.array(self.names)[i], target=np.array(self.names)[j]))
-        frame = frame.assign(kinship=self.value[i, j], stderr=self.stderr[i, j])
-        frame = frame.assign(null_std=self.null_std[i, j], n_tokens=self.n_tokens[i, j])
+        names, tables = np.array(self.names), dict(kinship=self.value, stderr=self.stderr)
+        tables |= dict(null_std=self.null_std, n_tokens=self.n_tokens)
+        columns = {name: table[i, j] for name, table in tables.items()}
+        frame = pd.DataFrame(dict(source=names[i], target=names[j], **columns))
         return frame.sort_values("kinship", ascending=False, ignore_index=True)
 
     @cached_property
@@ -658,33 +650,24 @@ class Kinships(Result):
         say(hierarchy.to_tree(self.links), "", "", "")
         return "\n".join(lines)
 
-    def chart(self):  # -> altair chart
-        "The tree, and beside it the heat map (of up to 70 models)"
-        return _tree_chart(self)
-
 # %% ../nbs/api/39_atlas.ipynb #64869dca
 def _branches(found):
     "The lines of the tree: corners of each joint, with kinship along and the leaf's place up"
     drawn = hierarchy.dendrogram(found.links, no_plot=True)
+    place, distance = np.array(drawn["icoord"]), np.array(drawn["dcoord"])
+    joint, corner = np.indices(place.shape)
     # scipy puts the leaves at 5, 15, 25, ...
-    rows = [
-        dict(joint=k, corner=c, kinship=round(1 - d, 4), place=round((i - 5) / 10, 4))
-        for k, (ys, ds) in enumerate(zip(drawn["icoord"], drawn["dcoord"]))
-        for c, (i, d) in enumerate(zip(ys, ds))
-    ]
-    return pd.DataFrame(rows)
+    columns = dict(joint=joint, corner=corner, kinship=1 - distance, place=(place - 5) / 10)
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()}).round(4)
 
 
 def _heat_map(found, names, step, low):
     "The kinship of every two of the models `names`, in this order"
-    value = found.value[np.ix_(found.order, found.order)]
-    cells = pd.DataFrame(
-        [(a, b, v) for a, row in zip(names, value) for b, v in zip(names, row)],
-        columns=["model", "other", "kinship"],
-    ).round(4)
-    labels = alt.Axis(labels=len(names) <= 30, ticks=False, labelLimit=120)
+    m, value = len(names), found.value[np.ix_(found.order, found.order)].ravel()
+    cells = dict(model=np.repeat(names, m), other=np.tile(names, m), kinship=value)
+    labels = alt.Axis(labels=m <= 30, ticks=False, labelLimit=120)
     return (
-        alt.Chart(cells, width=step * len(names), height=step * len(names))
+        alt.Chart(pd.DataFrame(cells).round(4), width=step * m, height=step * m)
         .mark_rect()
         .encode(
             x=alt.X("other:N", sort=names, title=None, axis=labels),
@@ -695,12 +678,13 @@ def _heat_map(found, names, step, low):
     )
 
 
-def _tree_chart(found, most=70):
-    "The tree of some `Kinships` and their heat map, whose rows are the leaves"
-    names, m = [found.names[i] for i in found.order], len(found.names)
+@patch
+def chart(self: Kinships):  # -> altair chart
+    "The tree, and beside it the heat map (of up to 70 models), whose rows are the leaves"
+    names, m = [self.names[i] for i in self.order], len(self.names)
     step = 22 if m <= 30 else 11
     place = alt.Scale(domain=[m - 0.5, -0.5], nice=False, zero=False)
-    branches = _branches(found)
+    branches = _branches(self)
     low = min(0.0, float(branches.kinship.min()))
     title = alt.TitleParams(
         f"{m} models by kinship: correlation of the cosines of their anchors",
@@ -725,8 +709,8 @@ def _tree_chart(found, most=70):
         .properties(view=alt.ViewBackground(stroke=None))
     )
     parts = [tree, words]
-    if m <= most:
-        parts.append(_heat_map(found, names, step, low))
+    if m <= 70:
+        parts.append(_heat_map(self, names, step, low))
     return alt.hconcat(*parts, spacing=4).properties(title=title)
 
 # %% ../nbs/api/39_atlas.ipynb #1e4e6ee7
@@ -762,11 +746,9 @@ def chart(self: Atlas):  # -> altair chart
 # %% ../nbs/api/39_atlas.ipynb #609af861
 def _descent(a, b, draws, alpha, kinship=False):
     "What the test of descent says of two sketches, None where it cannot be made"
-    here = {t: i for i, t in enumerate(b.tokens[: len(b.rows)])}
-    both = [(i, here[t]) for i, t in enumerate(a.tokens[: len(a.rows)]) if t in here]
-    if a.dim != b.dim or len(both) < MIN_TOKENS:
+    i, j = _places(a.tokens[: len(a.rows)], b.tokens[: len(b.rows)])
+    if a.dim != b.dim or len(i) < MIN_TOKENS:
         return None
-    i, j = np.array(both).T
     found = column_test(
         a.space.matrix[i],
         b.space.matrix[j],
@@ -775,7 +757,7 @@ def _descent(a, b, draws, alpha, kinship=False):
         alpha=alpha,
         kinship=kinship,
     )
-    return dict(z=found.z, p=found.p, verdict=found.verdict, rows=len(both))
+    return dict(z=found.z, p=found.p, verdict=found.verdict, rows=len(i))
 
 
 @patch
@@ -806,9 +788,8 @@ def near(
         low, high = _bounds(model, shared[i])
         row = dict(model=shared[i].label, kinship=min(high, max(low, value[i])), stderr=error[i])
         row |= dict(certain_low=low, certain_high=high, null_std=null[i], anchors=count[i])
-        rows.append(
-            row | (_descent(model, shared[i], draws, ALPHA, True) or dict(verdict="other width"))
-        )
+        tested = _descent(model, shared[i], draws, ALPHA, True)
+        rows.append(row | (tested or dict(verdict="other width")))
     return pd.DataFrame(rows)
 
 
@@ -823,40 +804,32 @@ def descent(
     pd.DataFrame
 ):  # a row for each pair that was tested, the clearest first; `edge` says which hold
     "The test of descent for every two models of one width, corrected for how many they are"
-    made = [*self.sketches.values()]
-    pairs = [(a, b) for i, a in enumerate(made) for b in made[i + 1 :] if a.dim == b.dim]
+    made = self.sketches.values()
+    pairs = [(a, b) for a, b in combinations(made, 2) if a.dim == b.dim]
     work = joblib.Parallel(return_as="generator")(
         joblib.delayed(_descent)(a, b, draws, alpha) for a, b in pairs
     )
-    bar: dict = dict(total=len(pairs), desc="descent", leave=False)
-    bar["disable"] = not (progress and pairs)
+    silent = not (progress and pairs)
+    bar: Any = tqdm(work, total=len(pairs), desc="descent", leave=False, disable=silent)
     rows = [
-        dict(source=a.label, target=b.label, **found)
-        for (a, b), found in zip(pairs, tqdm(work, **bar))
-        if found
+        dict(source=a.label, target=b.label, **found) for (a, b), found in zip(pairs, bar) if found
     ]
-    columns = ["source", "target", "z", "p", "verdict", "rows"]
-    frame = pd.DataFrame(rows, columns=columns)
-    frame = frame.assign(corrected=holm(frame.p) if len(frame) else [])
-    frame = frame.assign(edge=frame.corrected < alpha)
+    frame = pd.DataFrame(rows, columns=["source", "target", "z", "p", "verdict", "rows"])
+    z, p = frame.z.to_numpy(float), frame.p.to_numpy(float)
+    frame = frame.assign(corrected=holm(p), edge=lambda frame: frame.corrected < alpha)
     # many p lie at the bound, where rounding would order them: there the larger z comes first
-    frame = frame.iloc[
-        np.lexsort((-frame.z.astype(float), np.log10(frame.p.astype(float)).round(6)))
-    ]
+    frame = frame.iloc[np.lexsort((-z, np.log10(p).round(6)))]
     # what is below alpha alone and not among all is no evidence
-    return frame.assign(
-        verdict=frame.verdict.where(
-            frame.edge | (frame.verdict == "the same matrix"), "no evidence"
-        )
-    ).reset_index(drop=True)
+    holds = frame.edge | (frame.verdict == "the same matrix")
+    verdict = frame.verdict.where(holds, "no evidence")
+    return frame.assign(verdict=verdict).reset_index(drop=True)
 
 # %% ../nbs/api/39_atlas.ipynb #03ba9e99
-def _near_chart(found, most=12):
+def _near_chart(found):
     "The models most alike to one whose name is typed"
-    names = list(found.names)
-    rows = []
+    names, rows = found.names, []
     for i, name in enumerate(names):
-        order = [j for j in np.argsort(-np.nan_to_num(found.value[i], nan=-2)) if j != i][:most]
+        order = [j for j in np.argsort(-np.nan_to_num(found.value[i], nan=-2)) if j != i][:12]
         for j in order:
             rows.append((i, name, names[j], found.value[i, j], found.stderr[i, j], j == order[0]))
     columns = ["number", "model", "other", "kinship", "stderr", "nearest"]
@@ -891,7 +864,7 @@ def save(
 ) -> Path:  # the same
     "The atlas as one page: the tree, the heat map, a model to type, the edges of descent"
     out, found, tests = check_out(out), self.kinship(), self.descent(alpha=alpha)
-    edges = tests[tests.edge][["source", "target", "z", "corrected", "verdict"]]
+    edges = tests.loc[tests.edge, ["source", "target", "z", "corrected", "verdict"]]
     table = edges.head(200).map(number)
     lead = (
         f"{len(found.names)} models, from sketches of their token embeddings. Kinship: how alike "
@@ -906,5 +879,4 @@ def save(
         Section("Which models are kin?", "The tree of mean kinship.", found.chart()),
         Section("Which have the same columns?", f"{len(edges):,} pairs do.", table=table),
     ]
-    parts: dict = dict(sections=sections, footer=footer)
-    return write_page(out, "Atlas of models", lead, found.text(), **parts)
+    return write_page(out, "Atlas of models", lead, found.text(), sections, footer)
