@@ -26,27 +26,33 @@ def _subsets(names):
 
 
 def _means(groups):
-    "The matrix (n, n) that replaces each point by the mean of its group, and the number of groups"
+    "The matrix (n, n) that replaces each point by the mean of its group"
     same = groups[:, None] == groups
-    return same / same.sum(1), len(np.unique(groups))
+    return same / same.sum(1)
+
+
+def _freedom(projection):
+    "Its degrees of freedom"
+    return round(np.trace(projection))
+
+
+def _mean_square(projection, R):
+    return (projection * R).sum() / _freedom(projection)
 
 
 def _parts(factors, model, inside):
-    "For each factor and interaction: projection (n, n), degrees of freedom, those of its seeds"
-    together = lambda by: factors.groupby(by, sort=False).ngroup().to_numpy()
-    means = {(): _means(np.zeros(len(factors)))}
-    means |= {s: _means(together(list(s))) for s in _subsets(list(factors))[1:]}
-    whole = means[tuple(factors)]
+    "For each factor and interaction: projection (n, n), and that on its seeds"
+    means = {(): np.full((len(factors), len(factors)), 1 / len(factors))}
+    for part in _subsets(list(factors))[1:]:
+        means[part] = _means(factors.groupby(list(part), sort=False).ngroup().to_numpy())
     outside = means[tuple(f for f in factors if f not in inside)]
-    models = _means(np.unique(model, return_inverse=True)[1])
-    between = models[0] - outside[0], models[1] - outside[1]
-    within = np.eye(len(factors)) - models[0] - whole[0] + outside[0]
-    within = within, len(factors) - models[1] - whole[1] + outside[1]
+    models = _means(model)
+    between = models - outside
+    within = np.eye(len(factors)) - models - means[tuple(factors)] + outside
     parts = {}
-    for subset in _subsets(list(factors))[1:]:
-        E = sum((-1) ** (len(subset) - len(b)) * means[b][0] for b in _subsets(subset))
-        df = int(np.prod([factors[f].nunique() - 1 for f in subset]))
-        parts[subset] = E, df, within if set(subset) & set(inside) else between
+    for part in _subsets(list(factors))[1:]:
+        E = sum((-1) ** (len(part) - len(by)) * means[by] for by in _subsets(part))
+        parts[part] = E, within if set(part) & set(inside) else between
     return parts, {"models": between, "matrices of a model": within}
 
 # %% ../nbs/api/37_partition.ipynb #30375cf7
@@ -94,7 +100,7 @@ def _check_design(factors):
     "The number of seeds of each combination; ValueError where there is no balanced crossed design"
     if factors.isna().any(axis=None):
         raise ValueError("Every matrix needs a level of every factor; some are missing.")
-    levels = {f: list(dict.fromkeys(factors[f])) for f in factors}
+    levels = {f: factors[f].unique() for f in factors}
     if not levels or (single := [f for f, known in levels.items() if len(known) < 2]):
         which = f"{single[0]!r} has one" if levels else "there is none"
         raise ValueError(f"A factor has two levels or more; {which}. Leave it out.")
@@ -138,23 +144,20 @@ def _within(factors, model):
 # %% ../nbs/api/37_partition.ipynb #3bad917c
 def _arrangements(factors, model, part, inside, rng, draws):
     "Permutations (draws, n) of the matrices that are alike if `part` has no effect"
-    n = len(factors)
-    alone, within = len(part) == 1, any(f in inside for f in part)
-    others = [f for f in factors if f not in part]
+    n, within = len(factors), any(f in inside for f in part)
     if within:  # matrices change places within their model
-        by = [model, *(factors[f] for f in others if f in inside and alone)]
-        groups = list(factors.groupby(by, sort=False).indices.values())
         units = np.arange(n)[:, None]
     else:  # models change places as wholes; their matrices stand in the order of the inner factors
         order = factors.assign(_model=model, _at=range(n)).sort_values(["_model", *inside])
-        units = order["_at"].to_numpy().reshape(-1, n // order["_model"].nunique())
-        first = factors.iloc[units[:, 0]]
-        by = [f for f in others if f not in inside] if alone else []
-        groups = list(first.groupby(by, sort=False).indices.values()) if by else [range(len(first))]
+        units = order["_at"].to_numpy().reshape(order["_model"].nunique(), -1)
+    # a single factor is exchanged only among units with the same levels of the others
+    others = [f for f in factors if f not in part and (f in inside) == within]
+    by = ["_model", *(others if len(part) == 1 else [])]
+    first = factors.assign(_model=model if within else 0).iloc[units[:, 0]]
+    groups = list(first.groupby(by, sort=False).indices.values())
     for _ in range(draws):
         taken = np.arange(n)
         for group in groups:
-            group = np.asarray(group)
             taken[units[group]] = units[rng.permutation(group)]
         yield taken
 
@@ -192,23 +195,19 @@ class VariancePartition(Result):
 # %% ../nbs/api/37_partition.ipynb #6186c816
 def _tested(part, parts, R, arrangements):
     "By chance: the 95% quantile of the corrected sum of squares, and p"
-    E, df, (rest, df_rest) = parts[part]
+    E, rest = parts[part]
     # A single factor: the points as they are. An interaction: what the other parts leave of them.
     left = R
     if len(part) > 1:
         keep = np.eye(len(R)) - 1 / len(R)
         keep = keep - sum(parts[other][0] for other in parts if other != part)
         left = keep @ R @ keep
-    found, seeds = np.array(
-        [
-            ((E * moved).sum() / df, (rest * moved).sum() / df_rest)
-            for taken in arrangements
-            for moved in [left[np.ix_(taken, taken)]]
-        ]
-    ).T
-    measured = (E * R).sum() / df / max((rest * R).sum() / df_rest, 1e-12)
+    moved = (left[np.ix_(taken, taken)] for taken in arrangements)
+    found, seeds = np.array([(_mean_square(E, m), _mean_square(rest, m)) for m in moved]).T
+    measured = _mean_square(E, R) / max(_mean_square(rest, R), 1e-12)
     as_large = found / np.maximum(seeds, 1e-12) >= measured * (1 - 1e-9)
-    return df * np.quantile(found - seeds, 0.95), (1 + as_large.sum()) / (1 + len(found))
+    chance = _freedom(E) * np.quantile(found - seeds, 0.95)
+    return chance, (1 + as_large.sum()) / (1 + len(found))
 
 
 def variance_partition(
@@ -236,22 +235,22 @@ def variance_partition(
     parts, seeds = _parts(factors, model, inside)
 
     rows = []
-    for part, (E, df, (rest, df_rest)) in parts.items():
+    for part, (E, rest) in parts.items():
         rng = np.random.default_rng([random_state, len(rows)])
         by_chance = _tested(part, parts, R, _arrangements(factors, model, part, inside, rng, draws))
-        ss, each = (E * R).sum(), n / np.prod([factors[f].nunique() for f in part])
-        corrected = ss - df * (rest * R).sum() / df_rest
+        df, ss = _freedom(E), (E * R).sum()
+        corrected, each = ss - df * _mean_square(rest, R), n / np.prod(factors[[*part]].nunique())
         rows.append(
             (" x ".join(part), df, ss, corrected, np.nan, corrected / df / each, *by_chance)
         )
     columns = ["part", "df", "sum_of_squares", "corrected", "share", "gain", "chance", "p"]
     table, more = pd.DataFrame(rows, columns=columns), sum(row[3] for row in rows)
     table["share"], table["chance"] = table.corrected / more, table.chance / more
-    for name, (rest, df_rest) in seeds.items():
-        if df_rest:
-            table.loc[len(table)] = f"seeds: {name}", df_rest, (rest * R).sum(), *[np.nan] * 5
+    for name, rest in seeds.items():
+        if df := _freedom(rest):
+            table.loc[len(table)] = f"seeds: {name}", df, (rest * R).sum(), *[np.nan] * 5
     levels = {f: tuple(dict.fromkeys(factors[f])) for f in factors}
-    noise, whole = sum((rest * R).sum() for rest, _ in seeds.values()), n - R.sum() / n
+    noise, whole = sum((rest * R).sum() for rest in seeds.values()), n - R.sum() / n
     means = (R.sum() - n) / (n * (n - 1)), 1 - noise / (n - n / n_seeds), more / whole
     counts = n, len(np.unique(model)), n_seeds
     return VariancePartition(levels, *counts, *map(float, means), draws, table)
@@ -270,18 +269,18 @@ def text(self: VariancePartition) -> str:  # several lines
         "",
         f"  {'':<30} {'share':>6} {'by chance below':>16} {'p':>7} {'gain in r':>10}",
     ]
-    for r in self.table.dropna(subset="p").itertuples():
-        lines.append(f"  {r.part:<30} {r.share:6.1%} {r.chance:16.1%} {r.p:7.3f} {r.gain:10.3f}")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "share: less what seeds alone would give, so it can fall below 0; by chance: 95% of "
-            f"{self.draws} permutations.",
-            "gain: how much more alike two matrices are that share the level of a factor "
-            "(interactions: beyond that).",
-        ]
-    )
+    lines += [
+        f"  {r.part:<30} {r.share:6.1%} {r.chance:16.1%} {r.p:7.3f} {r.gain:10.3f}"
+        for r in self.table.dropna(subset="p").itertuples()
+    ]
+    lines += [
+        "",
+        "share: less what seeds alone would give, so it can fall below 0; by chance: 95% of "
+        f"{self.draws} permutations.",
+        "gain: how much more alike two matrices are that share the level of a factor "
+        "(interactions: beyond that).",
+    ]
+    return "\n".join(lines)
 
 
 @patch
