@@ -10,8 +10,8 @@ __all__ = ['ALPHA', 'TURNED', 'HIDES', 'BREAKS', 'column_order', 'Descent', 'col
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -31,13 +31,10 @@ from .spaces import EmbeddingSpace, SpacePair
 def _standardized(matrix, how):
     "A function from a block of rows of `matrix` to its scores, in double precision"
     if how == "rows":  # a few vectors: each about its mean over the columns, of length one
-
-        def rows(block):
-            x = matrix[block].astype(np.float64)
-            x = x - x.mean(1, keepdims=True)
-            return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
-
-        return rows
+        few = matrix.astype(np.float64)
+        few = few - few.mean(1, keepdims=True)
+        few /= np.maximum(np.linalg.norm(few, axis=1, keepdims=True), 1e-300)
+        return lambda block: few[block]
     x = rankdata(matrix, axis=0) if how == "ranks" else matrix
     blocks = row_blocks(len(x), 8192)
     mean = sum(x[b].sum(0, dtype=np.float64) for b in blocks) / len(x)
@@ -68,15 +65,12 @@ def _about_means(M):
 
 def _draw(M, draws, rng, batch=2**22):
     "T of `draws` random numberings of the columns"
-    d = len(M)
-    size = max(1, batch // d)
-    return np.concatenate(
-        [
-            M[np.arange(d), rng.permuted(np.tile(np.arange(d), (n, 1)), axis=1)].sum(1)
-            for n in (min(size, draws - start) for start in range(0, draws, size))
-        ]
-        or [np.empty(0)]
-    )
+    every = np.arange(len(M))
+    drawn = np.empty(draws)
+    for block in row_blocks(draws, max(1, batch // len(M))):
+        columns = np.tile(every, (block.stop - block.start, 1))
+        drawn[block] = M[every, rng.permuted(columns, axis=1)].sum(1)
+    return drawn
 
 # %% ../nbs/api/38_lineage.ipynb #26ad083a
 _LAMBDAS = np.geomspace(0.5, 8, 13)  # times z over the standard deviation: fixed beforehand
@@ -117,8 +111,8 @@ def column_order(
     if d < 8:
         return 1.0  # too few columns to tell
     rank = rankdata(np.var(matrix, axis=0, dtype=np.float64))
-    rank = (rank - rank.mean()) / np.maximum(rank.std(), 1e-300)
-    index = (np.arange(d) - (d - 1) / 2) / np.sqrt((d * d - 1) / 12)
+    index = np.arange(d)
+    rank, index = ((x - x.mean()) / np.maximum(x.std(), 1e-300) for x in (rank, index))
     trend, serial = rank @ index / d, rank[:-1] @ rank[1:] / (d - 1)
     z = max(abs(trend) * (d - 1) ** 0.5, abs(serial + 1 / d) * d**0.5)
     return float(min(1.0, 2 * erfc(z / 2**0.5)))
@@ -143,13 +137,13 @@ BREAKS = (
 def _turned(parts, k=8):
     "What a rotation of the k strongest common directions gains on the other half of the tokens"
     k, gains = min(k, parts.shape[1] // 2), []
-    for one, other in ((0, 1), (0, 2), (0, 3), (2, 3), (1, 3), (1, 2)):
-        fitted = parts[one] + parts[other]
+    for half in combinations(range(4), 2):
+        fitted = parts[list(half)].sum(0)
         held_out = parts.sum(0) - fitted
         top = eigsh(fitted + fitted.T, k, which="LA", v0=np.ones(len(fitted)))[1]
         fitted, held_out = (top.T @ m @ top for m in (fitted, held_out))
         U, _, V = np.linalg.svd(fitted)
-        gains.append(np.sum(U @ V * held_out) / np.trace(held_out) - 1)
+        gains.append((U @ V * held_out).sum() / np.trace(held_out) - 1)
     return float(np.mean(gains))
 
 
@@ -183,10 +177,9 @@ class Descent(Result):
         return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/38_lineage.ipynb #ed88bf46
-def _verdict(equal, order, p, turned, kinship, alpha):
+def _verdict(equal, order, p, turned, r, null, alpha):
     "What the numbers say, in words"
-    r, null = kinship
-    kin = r is not None and r > _KIN[0] and r > _KIN[1] * null
+    kin = r is not None and r > max(_KIN[0], _KIN[1] * null)
     if equal:
         return "the same matrix"
     if p < alpha and max(order) < _ORDERED:
@@ -227,23 +220,16 @@ def _checked(A, B, how, named):
     return A, B
 
 
-def _kinship(pair):
-    "Centered global similarity of a pair, its standard error and its null deviation"
-    if len(pair) < 4:
-        return None, None, None
+def _kinship(A, B, names):
+    "Centered global similarity of two row matrices, its standard error and its null deviation"
+    keys = [b"%d" % i for i in range(len(A))]
+    floats = (m if m.dtype.kind == "f" else m.astype(np.float32) for m in (A, B))
+    pair = SpacePair(*(EmbeddingSpace(m, keys, name) for m, name in zip(floats, names)))
     try:
         found = global_similarity(pair)
     except ValueError:  # all cosines the same
         return None, None, None
     return found.pearson_centered, found.stderr_centered, found.null_std_centered
-
-
-def _as_pair(A, B, names):
-    "Two row matrices as a pair; the tokens are their numbers"
-    keys = [b"%d" % i for i in range(len(A))]
-    as_floats = lambda m: m if m.dtype.kind == "f" else m.astype(np.float32)
-    A, B = (EmbeddingSpace(as_floats(m), keys, n) for m, n in zip((A, B), names))
-    return SpacePair(A, B)
 
 # %% ../nbs/api/38_lineage.ipynb #bc513d28
 def _tail(M, draws, random_state):
@@ -277,29 +263,30 @@ def column_test(
     T, spread, drawn, log_p, proven = _tail(_about_means(whole), draws, random_state)
 
     # the geometry, the order of the columns, and the words
-    by_columns = standardize != "rows"
-    near = _kinship(_as_pair(A, B, names)) if kinship and by_columns else (None, None, None)
-    order = tuple(column_order(m) for m in (A, B)) if by_columns else (1.0, 1.0)
-    turned = _turned(parts) if by_columns and len(A) >= _TOLD_APART else float("nan")
-    equal, per = np.array_equal(A, B), d if by_columns else len(A)
+    near, order, turned, per = (None, None, None), (1.0, 1.0), float("nan"), len(A)
+    if standardize != "rows":
+        order, per = (column_order(A), column_order(B)), d
+        near = _kinship(A, B, names) if kinship else near
+        turned = _turned(parts) if len(A) >= _TOLD_APART else turned
+    mean, (r, stderr, null) = float(whole.sum() / d / per), near
     return Descent(
         names=tuple(names),
-        verdict=_verdict(equal, order, np.exp(log_p), turned, (near[0], near[2]), alpha),
+        verdict=_verdict(np.array_equal(A, B), order, np.exp(log_p), turned, r, null, alpha),
         statistic=float(np.trace(whole) / per),
-        null_mean=float(whole.sum() / d / per),
+        null_mean=mean,
         null_std=float(spread / per),
         z=float(T / spread) if spread else 0.0,
         p=float(max(np.exp(log_p), np.finfo(float).tiny)),  # never smaller than can be written
         log10_p=float(log_p / np.log(10)),
         proven=proven,
         turned=turned,
-        kinship=near[0],
-        kinship_stderr=near[1],
-        kinship_null=near[2],
+        kinship=r,
+        kinship_stderr=stderr,
+        kinship_null=null,
         order=order,
         n_tokens=len(A),
         columns=np.diag(whole).copy(),
-        draws=drawn / per + float(whole.sum() / d / per),
+        draws=drawn / per + mean,
     )
 
 # %% ../nbs/api/38_lineage.ipynb #fb47f355
@@ -339,6 +326,10 @@ def written_p(
     return f"p = {10**log10_p:.2g}" if log10_p > -4 else f"p < 1e{int(np.ceil(log10_p))}"
 
 
+def _ends(middle, half):
+    return middle - half, middle + half
+
+
 @patch
 def text(self: Descent) -> str:  # several lines
     "The findings in words"
@@ -363,33 +354,29 @@ def text(self: Descent) -> str:  # several lines
         f"  {kinship}",
         "",
     ]
-    said = [HIDES, BREAKS]
-    if self.verdict == "same start only":
-        said.insert(
-            0,
-            "What each has learned is turned against the other: two trainings of one start, or a "
-            "model that was averaged with another one.",
-        )
-    if self.verdict == "same start":
-        said.insert(0, f"Below {_TOLD_APART} tokens the training is not told from the start.")
+    said = []
     if max(self.order) < _ORDERED:
-        said.insert(0, "The columns of both matrices have an order, so that they agree by order.")
-    return "\n".join([*lines, *(textwrap.fill(s, 78) for s in said)])
+        said = ["The columns of both matrices have an order, so that they agree by order."]
+    if self.verdict == "same start":
+        said.append(f"Below {_TOLD_APART} tokens the training is not told from the start.")
+    if self.verdict == "same start only":
+        said.append(
+            "What each has learned is turned against the other: two trainings of one start, or a "
+            "model that was averaged with another one."
+        )
+    return "\n".join([*lines, *(textwrap.fill(s, 78) for s in (*said, HIDES, BREAKS))])
 
 
 @patch
 def chart(self: Descent):  # -> altair chart
     "Both numbers beside what chance gives"
-    mean, sd = self.null_mean, self.null_std
     spread = self.columns.std() / len(self.columns) ** 0.5
-    rows = [("coordinates (descent)", self.statistic, spread, mean - 2 * sd, mean + 2 * sd)]
-    if self.kinship is not None and self.kinship_null is not None:
-        null = 2 * self.kinship_null
-        rows.append(("geometry (kinship)", self.kinship, self.kinship_stderr, -null, null))
-    frame = pd.DataFrame(rows, columns=["number", "value", "error", "chance low", "chance high"])
-    frame = frame.assign(
-        low=frame.value - 1.96 * frame.error, high=frame.value + 1.96 * frame.error
-    )
+    rows: list = [("coordinates (descent)", self.statistic, spread, self.null_mean, self.null_std)]
+    if self.kinship is not None:
+        rows.append(("geometry (kinship)", self.kinship, self.kinship_stderr, 0, self.kinship_null))
+    frame = pd.DataFrame(rows, columns=["number", "value", "error", "mean", "sd"])
+    frame["low"], frame["high"] = _ends(frame.value, 1.96 * frame.error)
+    frame["chance low"], frame["chance high"] = _ends(frame["mean"], 2 * frame.sd)
     title = [f"{self.names[0]} and {self.names[1]}: {self.verdict}", "grey: what chance gives"]
     ends = "low", "high", "chance low", "chance high"
     return interval_chart(frame, "number", "value", *ends, title, "correlation")
@@ -416,9 +403,7 @@ def holm(
     p = np.asarray(p, dtype=float)
     order = np.argsort(p)
     corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    out = np.empty(len(p))
-    out[order] = np.minimum(corrected, 1)
-    return out
+    return np.minimum(corrected, 1)[np.argsort(order)]
 
 
 def combined(
@@ -427,13 +412,11 @@ def combined(
     "Tests of several tensors of the same two models side by side, corrected for how many they are"
     if not tests:
         raise ValueError("Give at least one test, as {name: column_test(...)}.")
-    frame = pd.DataFrame(
-        {name: dict(statistic=t.statistic, z=t.z, p=t.p) for name, t in tests.items()}
-    ).T
+    numbers = [(t.statistic, t.z, t.p) for t in tests.values()]
+    frame = pd.DataFrame(numbers, [*tests], ["statistic", "z", "p"])
     return frame.assign(corrected=holm(frame.p))
 
 # %% ../nbs/api/38_lineage.ipynb #42556b65
-@lru_cache
 def matching_reference() -> pd.DataFrame:  # kind, source, target, widths, tokens, held_out
     "Held-out column correlations of pairs of known history (descent_study)"
     with (files("embgeom") / "studies" / "column_matching.csv").open() as text:
@@ -490,26 +473,27 @@ def match_columns(
     for chosen, scored in (products, products[::-1]):
         source, target, sign = _matched(chosen)
         scores.append((sign * scored[source, target]).mean())
-    held_out = float(np.mean(scores))
-    source, target, sign = _matched(products[0] + products[1])
+    held_out, whole = float(np.mean(scores)), products[0] + products[1]
+    source, target, sign = _matched(whole)
 
     # beside pairs of known history
     known = matching_reference().groupby("kind").held_out
     apart, turned = (known.get_group(kind).to_numpy() for kind in ("no common start", "rotated"))
     p = (1 + (apart >= held_out).sum()) / (len(apart) + 1)
-    above = held_out > max(apart.max(), turned.max())
+    reference, rotated = ((float(x.min()), float(x.max())) for x in (apart, turned))
+    above = held_out > max(reference[1], rotated[1])
     return ColumnMatching(
         names=tuple(names),
         verdict="columns correspond up to order" if above else "no evidence",
         held_out=held_out,
         p=float(p),
-        reference=(float(apart.min()), float(apart.max())),
-        rotated=(float(turned.min()), float(turned.max())),
+        reference=reference,
+        rotated=rotated,
         widths=(A.shape[1], B.shape[1]),
         n_tokens=len(A),
         source=source,
         target=target,
-        correlation=sign * (products[0] + products[1])[source, target] / 2,
+        correlation=sign * whole[source, target] / 2,
     )
 
 
@@ -552,11 +536,10 @@ def text(self: ColumnMatching) -> str:  # several lines
 @patch
 def chart(self: ColumnMatching):  # -> altair chart
     "The held-out correlation beside those of pairs without a common start"
-    error = self.correlation.std() / len(self.correlation) ** 0.5
-    value = self.held_out
-    ends = (value - 1.96 * error, value + 1.96 * error, *self.reference)
+    error = 1.96 * self.correlation.std() / len(self.correlation) ** 0.5
+    ends = (*_ends(self.held_out, error), *self.reference)
     columns = ["number", "value", "low", "high", "reference low", "reference high"]
-    frame = pd.DataFrame([("matched columns", value, *ends)], columns=columns)
+    frame = pd.DataFrame([("matched columns", self.held_out, *ends)], columns=columns)
     title = [
         f"{self.names[0]} and {self.names[1]}: {self.verdict}",
         "grey: pairs of models without a common start",
