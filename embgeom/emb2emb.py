@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import __version__
 from ._files import parse_json, replacing
 from ._hub import hub_error
-from ._linalg import Sums, procrustes_map, ridge_map, row_blocks, row_sums
+from ._linalg import Sums, procrustes_map, ridge_map, row_sums
 from ._patch import patch
 from .models import FinalNorm, LanguageModel
 from .spaces import SpacePair
@@ -49,14 +49,13 @@ def method_matrix(
     "The matrix by which `method` moves vectors"
     if method == "procrustes":
         return procrustes_map(sums.AB)
-    if method == "logits":
-        sums = sums.about()
-    of: Any = sums
-    gram, cross = (of.BB, of.AB.T) if method == "logits" else (of.AA, of.AB)
+    back = method == "logits"
+    of: Any = sums.about() if back else sums
+    gram, cross = (of.BB, of.AB.T) if back else (of.AA, of.AB)
     T = ridge_map(gram, cross, alpha * (float(gram.diagonal().mean()) if relative else 1))
     if method == "dual":
-        return torch.linalg.pinv(T, rtol=RCOND).T
-    return T.T if method == "logits" else T
+        T = torch.linalg.pinv(T, rtol=RCOND)
+    return T if method == "ridge" else T.T
 
 # %% ../nbs/api/40_emb2emb.ipynb #7c566ce9
 def isometry_distance(
@@ -214,8 +213,7 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
             )
         M = method_matrix(method, sums, self.alpha, self.relative).numpy()
         seen = dict(rows=moments.rows, tokens=moments.tokens)
-        self._set(M, sums.n, moments.names, moments.norms, seen)
-        return self
+        return self._set(M, sums.n, moments.names, moments.norms, seen)
 
     def _set(self, matrix, n_tokens, names, norms, fingerprints):
         "What is learned, frozen"
@@ -225,6 +223,7 @@ class Emb2Emb(TransformerMixin, BaseEstimator, huggingface_hub.ModelHubMixin):
         self.source_, self.target_ = names
         self.method_, self.alpha_ = self.method, float(self.alpha)
         self.relative_ = bool(self.relative)
+        return self
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -327,16 +326,13 @@ def score(
 ) -> float:  # 1: all; 0: no better than the mean row
     "R^2 of the target's rows as the map makes them, times the one number that suits best"
     A, B = pair_rows(A, B)
+    self.check_fitted()
     _vectors(B[:1], self.matrix_.shape[1], "target")
-    made_made = made_true = true_true = 0.0
-    total = np.zeros(B.shape[1])
-    for at in row_blocks(len(A), 4096):
-        sides = [np.asarray(m[at], np.float64) for m in (A, B)]
-        a, b = (m if f is None else f(m) for m, f in zip(sides, prepared(self.norms_)))
-        made, total = self.transform(a), total + b.sum(0)
-        made_made, made_true = made_made + (made**2).sum(), made_true + (made * b).sum()
-        true_true += (b**2).sum()
-    return float(1 - (true_true - made_true**2 / made_made) / (true_true - total @ total / len(A)))
+    sums: Any = row_sums(A, B, ("AA", "AB"), prepare=prepared(self.norms_))
+    _vectors(sums.a, len(self.matrix_), "source")
+    T = torch.from_numpy(self.matrix_)
+    made, both = (T * (sums.AA @ T)).sum(), (T * sums.AB).sum()
+    return float(1 - (sums.squares - both**2 / made) / sums.about().squares)
 
 # %% ../nbs/api/40_emb2emb.ipynb #59fb2d36
 @patch
@@ -360,11 +356,11 @@ def _layer_map(vector, n_target, layer_map):
                 "The vector does not say how many layers its model has: give "
                 "layer_map={source layer: target layer}."
             )
-        place = lambda i: (i + 1) / vector.n_layers * n_target - 1
-        nearest = {}
-        for i in sorted(vector, key=lambda i: abs(place(i) - max(0, round(place(i))))):
-            nearest.setdefault(max(0, round(place(i))), i)
-        return {i: j for j, i in sorted(nearest.items())}
+        places = {i: (i + 1) / vector.n_layers * n_target - 1 for i in vector}
+        targets = {i: max(0, round(place)) for i, place in places.items()}
+        nearest = sorted(vector, key=lambda i: abs(places[i] - targets[i]))
+        source_of = {targets[i]: i for i in reversed(nearest)}  # the nearest comes last and stays
+        return {source_of[j]: j for j in sorted(source_of)}
     if not isinstance(layer_map, Mapping) or not layer_map:
         raise ValueError(
             f"layer_map is 'relative' or {{source layer: target layer}}; {layer_map!r} came."
@@ -378,10 +374,14 @@ def _layer_map(vector, n_target, layer_map):
     return dict(layer_map)
 
 # %% ../nbs/api/40_emb2emb.ipynb #cdb8919f
+def _norms(directions):
+    return {j: np.linalg.norm(u) for j, u in directions.items()}
+
+
 def _lengths(norm, vector, moved, layers, target_norms):
     "How long each of the `moved` directions is to be, target layer -> length"
     if norm == "keep":
-        return {j: np.linalg.norm(u) for j, u in moved.items()}
+        return _norms(moved)
     if norm != "residual":
         return dict.fromkeys(moved, float(norm))
     if missing := [i for i in layers if not vector.norms.get(i)]:
@@ -390,9 +390,8 @@ def _lengths(norm, vector, moved, layers, target_norms):
             f"{missing[0]} are. extract_steering_vector measures it, and so does "
             "from_direction; or say norm='keep', or a length."
         )
-    return {
-        j: np.linalg.norm(vector[i]) / vector.norms[i] * target_norms[j] for i, j in layers.items()
-    }
+    own = _norms(vector)
+    return {j: own[i] / vector.norms[i] * target_norms[j] for i, j in layers.items()}
 
 
 def _with_lengths(directions, lengths):
@@ -431,8 +430,7 @@ def move(
     first = next(iter(turned))
     frame = SteeringVector.from_direction(turned[first], first, target, vector.hook, texts=())
     norms = target.residual_norms(texts, list(turned))
-    about: dict = dict(method=self.method_, source=vector.model, norm=norm)
-    about["tokens"] = self.n_tokens_
+    about: dict = dict(method=self.method_, source=vector.model, norm=norm, tokens=self.n_tokens_)
     about["layers"] = {str(i): j for i, j in layers.items()}
     lengths = _lengths(norm, vector, turned, layers, norms)
     return replace(
@@ -479,22 +477,16 @@ def controls(
     if "moved" not in moved.report:
         raise ValueError("moved is what move made of the vector; this one was not moved.")
     sides, rng, out = self.check_rows(A, B), np.random.default_rng(random_state), []
-    lengths = {j: np.linalg.norm(u) for j, u in moved.items()}
-    layers, prepare = moved.report["moved"]["layers"], prepared(self.norms_)
+    lengths, layers, prepare = _norms(moved), moved.report["moved"]["layers"], prepared(self.norms_)
     sums = row_sums(*sides, sorted(NEEDS[self.method_]), prepare=prepare)
     for _ in range(n):  # shuffling changes A'B alone
         shuffled = row_sums(*sides, ["AB"], (None, rng.permutation(sums.n)), prepare)
         sums = replace(sums, AB=shuffled.AB)
         M = method_matrix(self.method_, sums, self.alpha_, self.relative_).numpy()
         turned = {j: vector[int(i)].astype(np.float64) @ M for i, j in layers.items()}
-        out.append(
-            replace(
-                moved,
-                directions=_with_lengths(turned, lengths),
-                method="moved by a map fitted on shuffled tokens",
-            )
-        )
-    return out
+        out.append(_with_lengths(turned, lengths))
+    said = "moved by a map fitted on shuffled tokens"
+    return [replace(moved, directions=directions, method=said) for directions in out]
 
 # %% ../nbs/api/40_emb2emb.ipynb #a9a81d79
 _FILE = "emb2emb.safetensors"
