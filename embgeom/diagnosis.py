@@ -8,6 +8,7 @@ __all__ = ['N_FOLDS', 'N_SHUFFLED', 'DIAGNOSTICS', 'Diagnosis', 'diagnose', 'tra
 # %% ../nbs/api/43_diagnosis.ipynb #bd8c606e
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -48,33 +49,39 @@ class _Parts:
     @classmethod
     def of(cls, mapping, rows, products, random_state, device):
         split = KFold(N_FOLDS, shuffle=True, random_state=random_state).split(rows[0])
-        parts = [held for _, held in split]
-        add = lambda part: row_sums(*rows, products, (part, part), prepared(mapping.norms_), device)
-        return cls(mapping, rows, parts, [add(part) for part in parts])
+        parts, prepare = [held for _, held in split], prepared(mapping.norms_)
+        sums = [row_sums(*rows, products, (part, part), prepare, device) for part in parts]
+        return cls(mapping, rows, parts, sums)
+
+    @cached_property
+    def rests(self):
+        "The `Sums` of all others than each part"
+        return all_but_one(self.sums)
 
     def shuffled(self, rng, device):
         "The same, with the tokens of each part paired at random"
-        pairs = [(part, rng.permutation(part)) for part in self.parts]
-        prepare = prepared(self.mapping.norms_)
-        crossed = [row_sums(*self.rows, ["AB"], pair, prepare, device).AB for pair in pairs]
-        return replace(self, sums=[replace(s, AB=AB) for s, AB in zip(self.sums, crossed)])
+        made, prepare = [], prepared(self.mapping.norms_)
+        for part, sums in zip(self.parts, self.sums):
+            pairs = part, rng.permutation(part)
+            made.append(replace(sums, AB=row_sums(*self.rows, ["AB"], pairs, prepare, device).AB))
+        return replace(self, sums=made)
 
     def maps(self, method):
         "The matrix of `method` without each part"
         fitted = self.mapping.alpha_, self.mapping.relative_
-        return [method_matrix(method, rest, *fitted) for rest in all_but_one(self.sums)]
+        return [method_matrix(method, rest, *fitted) for rest in self.rests]
 
-    def r2(self, maps, sums):
-        "The share of the variance of rows left out, whose `sums` are given, that `maps` make"
-        means = [rest.b / rest.n for rest in all_but_one(self.sums)]
-        spread = sum(float(s.about(q=mean).squares) for s, mean in zip(sums, means))
-        return 1 - sum(map(squared_error, maps, sums)) / spread
+    def r2(self, maps):
+        "The share of the variance of rows left out that `maps` make"
+        spread = sum(
+            float(s.about(q=rest.b / rest.n).squares) for s, rest in zip(self.sums, self.rests)
+        )
+        return 1 - sum(map(squared_error, maps, self.sums)) / spread
 
     def by_row(self, maps):
         "For each row left out: squared error, squared distance from the mean, cosine (3, n)"
         out, prepare = np.empty((3, len(self.rows[0]))), prepared(self.mapping.norms_)
-        rests = all_but_one(self.sums)
-        for part, M, rest in zip(self.parts, maps, rests):
+        for part, M, rest in zip(self.parts, maps, self.rests):
             for at in (part[b] for b in row_blocks(len(part), 4096)):
                 sides = [np.asarray(m[at], np.float64) for m in self.rows]
                 a, b = (m if f is None else f(m) for m, f in zip(sides, prepare))
@@ -154,35 +161,35 @@ def _as_vectors(vector, width):
     "Layers, depths and vectors (m, d_S) of a SteeringVector or of bare vectors, which are numbered"
     if vector is None:
         return [], [], np.empty((0, width))
-    n = getattr(vector, "n_layers", 0)
     if isinstance(vector, Mapping):
         layers, rows = list(vector), np.stack([*vector.values()])
     else:
         rows = np.atleast_2d(as_floats(vector))
         layers = list(range(len(rows)))
-    return layers, [(i + 1) / n if n else np.nan for i in layers], np.asarray(rows, np.float64)
+    n = getattr(vector, "n_layers", 0) or np.nan
+    return layers, [(i + 1) / n for i in layers], np.asarray(rows, np.float64)
 
 
 def _by_group(labels, mine, shuffled):
     "Held-out figures of all tokens and of each kind"
-
-    def row(label, m):
-        (error, spread, cosine), (lost, _, chance) = mine[:, m], shuffled[:, m]
-        share = lambda wrong: 1 - wrong.sum() / spread.sum()
-        return dict(
-            group=label,
-            n_tokens=int(m.sum()),
-            r2=share(error),
-            cosine=cosine.mean(),
-            shuffled_r2=share(lost),
-            shuffled_cosine=chance.mean(),
-        )
-
     kinds = sorted(s for s in set(labels) if (labels == s).sum() >= MIN_TOKENS)
-    everything = np.ones(len(labels), bool)
-    if len(kinds) < 2:
-        kinds = []
-    return pd.DataFrame([row("all", everything), *(row(s, labels == s) for s in kinds)])
+    of = {"all": np.ones(len(labels), bool)}
+    if len(kinds) > 1:
+        of |= {s: labels == s for s in kinds}
+    rows = []
+    for label, m in of.items():
+        (error, spread, cosine), (lost, _, chance) = mine[:, m], shuffled[:, m]
+        rows.append(
+            dict(
+                group=label,
+                n_tokens=int(m.sum()),
+                r2=1 - error.sum() / spread.sum(),
+                cosine=cosine.mean(),
+                shuffled_r2=1 - lost.sum() / spread.sum(),
+                shuffled_cosine=chance.mean(),
+            )
+        )
+    return pd.DataFrame(rows)
 
 # %% ../nbs/api/43_diagnosis.ipynb #5dd8d906
 def diagnose(
@@ -210,19 +217,20 @@ def diagnose(
 
     # rows left out, by the map and by maps that know nothing
     nulls = [true.shuffled(rng, device).maps("ridge") for _ in range(N_SHUFFLED)]
-    shuffled = [true.r2(null, true.sums) for null in nulls]
-    pair = A if isinstance(A, SpacePair) else None
-    labels = token_groups(pair) if pair else np.full(n, "all", object)
-    groups = _by_group(np.asarray(labels), true.by_row(true.maps("ridge")), true.by_row(nulls[0]))
+    shuffled = [true.r2(null) for null in nulls]
+    pair = isinstance(A, SpacePair)
+    labels = np.asarray(token_groups(A) if pair else ["all"] * n)
+    groups = _by_group(labels, true.by_row(true.maps("ridge")), true.by_row(nulls[0]))
 
     # what the vectors do to the logits of tokens left out
-    found = {m: true.logit_correlation(m, vectors) for m in methods} if layers else {}
-    at = dict(layer=layers, depth=depths)
-    frames = [pd.DataFrame(dict(**at, method=m, logit_correlation=c)) for m, c in found.items()]
-    frame = pd.concat(frames, ignore_index=True) if layers else None
+    frame = None
+    if layers:
+        found = {m: true.logit_correlation(m, vectors) for m in methods}
+        table, names = dict(layer=layers, depth=depths), ("method", "logit_correlation")
+        frame = pd.DataFrame(table | found).melt(list(table), None, *names)
     whole = sum(true.sums[1:], true.sums[0])
     T = method_matrix("ridge", whole, mapping.alpha_, mapping.relative_).numpy()
-    report = (pair and pair.report) or {}
+    report = (pair and A.report) or {}
     overlap = max(report.get("source_share", np.nan), report.get("target_share", np.nan))
     r2, cosine, chance = groups.loc[0, ["r2", "cosine", "shuffled_cosine"]].astype(float)
     names = mapping.source_ or "source", mapping.target_ or "target"
@@ -260,16 +268,13 @@ def predictors(
 ) -> pd.DataFrame:  # diagnostic, rank_correlation, low, high (95% interval), n_runs, n_groups
     "How well each figure that is known beforehand goes with what moved vectors did"
     runs = (telling_runs() if runs is None else runs).dropna(subset=["effect_at_equal_cost"])
-    values = runs[[*DIAGNOSTICS, "effect_at_equal_cost"]].reset_index(drop=True).astype(float)
-    by_pair = runs.reset_index(drop=True).groupby(["source", "target", "behavior"])
+    runs = runs.reset_index(drop=True)
+    values = runs[[*DIAGNOSTICS, "effect_at_equal_cost"]].astype(float)
+    by_pair = runs.groupby(["source", "target", "behavior"])
     groups, rng = list(by_pair.indices.values()), np.random.default_rng(random_state)
 
     def correlations(values):  # Spearman's, NaN where a column is constant
-        ranks = values.rank().to_numpy()
-        ranks = ranks - ranks.mean(0)
-        with np.errstate(invalid="ignore"):
-            ranks = ranks / np.linalg.norm(ranks, axis=0)
-        return ranks[:, -1] @ ranks[:, :-1]
+        return values.rank().corr().iloc[-1, :-1]
 
     draws = (
         np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
@@ -280,7 +285,7 @@ def predictors(
     return pd.DataFrame(
         dict(
             diagnostic=list(DIAGNOSTICS),
-            rank_correlation=correlations(values),
+            rank_correlation=correlations(values).to_numpy(),
             low=low,
             high=high,
             n_runs=len(runs),
@@ -349,12 +354,12 @@ def text(self: Diagnosis) -> str:  # several lines
         f"fitted on shuffled tokens {d.shuffled_r2:.0%} ({d.shuffled_cosine:.2f})",
     ]
     lines += [
-        f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})"
-        for r in d.groups.iloc[1:].itertuples()
-    ]
-    lines += [
+        *(
+            f"  {r.group} ({r.n_tokens:,}): {r.r2:.0%} ({r.cosine:.2f})"
+            for r in d.groups.iloc[1:].itertuples()
+        ),
         f"Distance from a scaled isometry: {d.isometry:.2f} (0: what is read and what is "
-        "written move alike)"
+        "written move alike)",
     ]
     if d.vectors is not None:
         means = d.vectors.groupby("method", sort=False).logit_correlation.mean()
