@@ -168,8 +168,9 @@ def sketch(
     wanted = [
         t.encode() if isinstance(t, str) else t for t in (anchors() if tokens is None else tokens)
     ]
-    read = dict(name=name, tokens=wanted, **options)
-    space = model if isinstance(model, EmbeddingSpace) else load_space(model, role, **read)
+    space = model
+    if not isinstance(model, EmbeddingSpace):
+        space = load_space(model, role, name=name, tokens=wanted, **options)
     there = set(space.tokens)
     kept = [t for t in dict.fromkeys(wanted) if t in there]
     called = name or space.name or "the space"

@@ -224,9 +224,9 @@ def _kinship(A, B, names):
     "Centered global similarity of two row matrices, its standard error and its null deviation"
     keys = [b"%d" % i for i in range(len(A))]
     floats = (m if m.dtype.kind == "f" else m.astype(np.float32) for m in (A, B))
-    pair = SpacePair(*(EmbeddingSpace(m, keys, name) for m, name in zip(floats, names)))
+    a, b = (EmbeddingSpace(m, keys, name) for m, name in zip(floats, names))
     try:
-        found = global_similarity(pair)
+        found = global_similarity(SpacePair(a, b))
     except ValueError:  # all cosines the same
         return None, None, None
     return found.pearson_centered, found.stderr_centered, found.null_std_centered
