@@ -226,8 +226,8 @@ def diagnose(
     frame = None
     if layers:
         found = {m: true.logit_correlation(m, vectors) for m in methods}
-        table, names = dict(layer=layers, depth=depths), ("method", "logit_correlation")
-        frame = pd.DataFrame(table | found).melt(list(table), None, *names)
+        wide = pd.DataFrame(dict(layer=layers, depth=depths, **found))
+        frame = wide.melt(["layer", "depth"], var_name="method", value_name="logit_correlation")
     whole = sum(true.sums[1:], true.sums[0])
     T = method_matrix("ridge", whole, mapping.alpha_, mapping.relative_).numpy()
     report = (pair and A.report) or {}

@@ -263,12 +263,11 @@ def column_test(
     T, spread, drawn, log_p, proven = _tail(_about_means(whole), draws, random_state)
 
     # the geometry, the order of the columns, and the words
-    near, order, turned, per = (None, None, None), (1.0, 1.0), float("nan"), len(A)
-    if standardize != "rows":
-        order, per = (column_order(A), column_order(B)), d
-        near = _kinship(A, B, names) if kinship else near
-        turned = _turned(parts) if len(A) >= _TOLD_APART else turned
-    mean, (r, stderr, null) = float(whole.sum() / d / per), near
+    by_columns = standardize != "rows"
+    r, stderr, null = _kinship(A, B, names) if kinship and by_columns else (None, None, None)
+    order, per = ((column_order(A), column_order(B)), d) if by_columns else ((1.0, 1.0), len(A))
+    turned = _turned(parts) if by_columns and len(A) >= _TOLD_APART else float("nan")
+    mean = float(whole.sum() / d / per)
     return Descent(
         names=tuple(names),
         verdict=_verdict(np.array_equal(A, B), order, np.exp(log_p), turned, r, null, alpha),
