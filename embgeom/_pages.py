@@ -28,7 +28,7 @@ class Section:
     table: object = None  # a data frame
 
     def to_html(self, drawn=False):
-        "The section without its chart, or, to be `drawn` by a page, with its specification in place"
+        "The section without its chart, or, to be `drawn` by a page, with the chart's specification"
         html = f"<h2>{escaped(self.question)}</h2>" * bool(self.question)
         html += f"<p>{words_html(self.answer)}</p>" * bool(self.answer)
         if self.table is not None:
@@ -47,19 +47,33 @@ FOOTER = (
 
 # %% ../nbs/api/04_pages.ipynb #2345913c
 _page = Template("""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
- body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff }
- h1 { font-size: 1.8rem; line-height: 1.2 } h2 { font-size: 1.15rem; margin: 0 0 .4rem } .lead { font-size: 1.1rem; max-width: 48rem }
- main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.5rem 2rem }
- .wide { grid-column: 1 / -1 } section { border-top: 2px solid #ddd; padding-top: .8rem; min-width: 0; break-inside: avoid } section p { margin: 0 0 .8rem }
- pre, .table { overflow-x: auto } pre { font-size: 12.5px; background: #f5f5f5; padding: 1rem; white-space: pre-wrap; overflow-wrap: anywhere }
+ body {
+  font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1a1a1a; background: #fff }
+ h1 { font-size: 1.8rem; line-height: 1.2 } h2 { font-size: 1.15rem; margin: 0 0 .4rem }
+ .lead { font-size: 1.1rem; max-width: 48rem }
+ main {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
+  gap: 1.5rem 2rem }
+ .wide { grid-column: 1 / -1 }
+ section { border-top: 2px solid #ddd; padding-top: .8rem; min-width: 0; break-inside: avoid }
+ section p { margin: 0 0 .8rem } pre, .table { overflow-x: auto }
+ pre {
+  font-size: 12.5px; background: #f5f5f5; padding: 1rem;
+  white-space: pre-wrap; overflow-wrap: anywhere }
  table { border-collapse: collapse; font-size: 14px; display: block; overflow-x: auto }
- td, th { padding: .2rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }
- .chart.vega-embed { display: block } .chart svg { max-width: 100%; height: auto } footer, summary { color: #555; font-size: 14px }
- input { font: inherit; padding: .2rem .5rem } footer { margin-top: 2rem }
- @media print { body { margin: 0; font-size: 12px } details, .ask { display: none } main { grid-template-columns: 1fr 1fr } }
+ td, th { padding: .2rem .6rem; text-align: left; vertical-align: top }
+ td, th { border-bottom: 1px solid #ddd }
+ .chart.vega-embed { display: block } .chart svg { max-width: 100%; height: auto }
+ footer, summary { color: #555; font-size: 14px } footer { margin-top: 2rem }
+ input { font: inherit; padding: .2rem .5rem }
+ @media print {
+  body { margin: 0; font-size: 12px } details, .ask { display: none }
+  main { grid-template-columns: 1fr 1fr } }
 </style></head><body>
 <h1>$title</h1>
 <p class="lead">$lead</p>
@@ -71,32 +85,43 @@ $sections
 <footer>$footer</footer>
 <script>$script</script>
 <script>
-for (const chart of document.querySelectorAll(".chart")) vegaEmbed(chart, JSON.parse(chart.nextElementSibling.textContent), {actions: false, renderer: "svg"}).then(() => {
-  const svg = chart.querySelector("svg"), w = svg.getAttribute("width"), h = svg.getAttribute("height")
-  if (!svg.getAttribute("viewBox")) svg.setAttribute("viewBox", `0 0 $${w} $${h}`)
-})
+for (const chart of document.querySelectorAll(".chart")) {
+  const spec = JSON.parse(chart.nextElementSibling.textContent)
+  vegaEmbed(chart, spec, {actions: false, renderer: "svg"}).then(() => {
+    const svg = chart.querySelector("svg")
+    const w = svg.getAttribute("width"), h = svg.getAttribute("height")
+    if (!svg.getAttribute("viewBox")) svg.setAttribute("viewBox", `0 0 $${w} $${h}`)
+  })
+}
 </script>
 </body></html>""")
 
 # %% ../nbs/api/04_pages.ipynb #9bb651f1
-_ASK = Template("""<p class="ask"><label>Type a token: <input id="token" value="$first"></label> <span id="found" role="status" aria-live="polite"></span></p>
+_ASK = Template("""<p class="ask"><label>Type a token: <input id="token" value="$first"></label>
+<span id="found" role="status" aria-live="polite"></span></p>
 <script type="application/json" id="tokens">$data</script>
 <script>
 {
-  const {tokens, near, own, models, pairs, k} = JSON.parse(document.getElementById("tokens").textContent)
+  const data = document.getElementById("tokens").textContent
+  const {tokens, near, own, models, pairs, k} = JSON.parse(data)
   const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer
-  const rows = near.map(text => new Uint16Array(bytes(text))), alike = own.map(text => new Int8Array(bytes(text)))
+  const rows = near.map(text => new Uint16Array(bytes(text)))
+  const alike = own.map(text => new Int8Array(bytes(text)))
   const input = document.getElementById("token"), found = document.getElementById("found")
   function show() {
-    const typed = input.value.trim(), word = typed.toLowerCase(), plain = tokens.map(t => t.replaceAll("\\u2423", " "))
-    const wanted = [t => t === " " + typed, t => t === typed, t => t.toLowerCase().trim() === word,
-                    t => t.toLowerCase().startsWith(" " + word), t => t.toLowerCase().includes(word)]
+    const typed = input.value.trim(), word = typed.toLowerCase()
+    const plain = tokens.map(t => t.replaceAll("\\u2423", " "))
+    const wanted = [
+      t => t === " " + typed, t => t === typed, t => t.toLowerCase().trim() === word,
+      t => t.toLowerCase().startsWith(" " + word), t => t.toLowerCase().includes(word)]
     const hits = wanted.map(is => plain.findIndex(is)).filter(i => i >= 0)
     const best = word && hits.length ? hits[0] : -1
     if (best < 0) return found.textContent = "No token here contains this."
-    const lists = models.map((m, j) => m + ": " + [...rows[j].slice(best*k, best*k + k)].map(i => tokens[i]).join(", "))
+    const nearest = row => [...row.slice(best*k, best*k + k)].map(i => tokens[i]).join(", ")
+    const lists = models.map((m, j) => m + ": " + nearest(rows[j]))
     const numbers = pairs.map((p, j) => p + " " + (alike[j][best]/100).toFixed(2))
-    found.textContent = "Nearest to " + tokens[best] + " in " + lists.join("; in ") + ". Its own correlation: " + numbers.join(", ") + "."
+    found.textContent = "Nearest to " + tokens[best] + " in " + lists.join("; in ")
+      + ". Its own correlation: " + numbers.join(", ") + "."
   }
   input.addEventListener("input", show)
   show()
@@ -132,7 +157,7 @@ def write_page(
     footer=FOOTER,  # last line, plain text
     ask="",  # HTML of `ask_html`
 ) -> Path:  # the file, written whole or not at all
-    "One self-contained HTML page, an article of questions and answers, that opens without a network"
+    "One self-contained HTML page of questions and answers, that opens without a network"
     page = _page.substitute(
         title=escaped(title),
         lead=words_html(lead),

@@ -826,7 +826,7 @@ class LoadReport(dict):
         "One row for each reason to leave a row out or to suspect it"
         more = {
             "kept, but looks untrained": self["suspects"],
-            "asked for, not there": dict(enumerate(self["missing"])),
+            "asked for, not there": dict(enumerate(self.get("missing", ()))),
         }
         rows: list = [dict(what="kept", rows=self["kept"], examples="")]
         for what, part in (self["left_out"] | {k: v for k, v in more.items() if v}).items():

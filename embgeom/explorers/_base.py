@@ -73,22 +73,27 @@ SCRIPT = r"""(async (id, address, first) => {
   const page = document.getElementById(id), part = name => page.querySelector(".embgeom-" + name)
   const reply = await fetch(address).catch(() => null)
   if (!reply || !reply.ok) return // the line that says so stays
-  const file = await reply.json(), arrays = {u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array}
+  const file = await reply.json()
+  const arrays = {u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array}
+  const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer
   const all = [...Object.values(file.fields), ...Object.values(file.columns)]
   for (const column of all.filter(c => c.data))
-    column.values = new arrays[column.type](Uint8Array.from(atob(column.data), c => c.charCodeAt(0)).buffer)
-  const read = (column, i) => column.choices ? column.choices[column.values[i]] : column.values[i]*column.scale
+    column.values = new arrays[column.type](bytes(column.data))
+  const read = (column, i) =>
+    column.choices ? column.choices[column.values[i]] : column.values[i]*column.scale
   const texts = file.tokens.map(token => token.replaceAll("\u2423", " "))
   page.dataset.of = file.tokens.length
 
-  // the likeliest first: the whole word with a space before it, then those that begin so, then the short ones
+  // first the whole word with a space before it, then those that begin so, then the short ones
   function search(query) {
     query = query.replaceAll("\u2423", " ")
     const word = query.trim() || query, lower = word.toLowerCase()
-    const key = (t, i) => [t !== " " + word, t.toLowerCase() !== " " + lower, t.trim().toLowerCase() !== lower,
-                           !t.trim().toLowerCase().startsWith(lower), t.length, i]
+    const key = (t, i) => [
+      t !== " " + word, t.toLowerCase() !== " " + lower, t.trim().toLowerCase() !== lower,
+      !t.trim().toLowerCase().startsWith(lower), t.length, i]
     const before = (a, b) => { for (const j in a) if (a[j] !== b[j]) return a[j] - b[j]; return 0 }
-    return texts.map((t, i) => [t, i]).filter(([t]) => t.toLowerCase().includes(query.toLowerCase()))
+    return texts.map((t, i) => [t, i])
+      .filter(([t]) => t.toLowerCase().includes(query.toLowerCase()))
       .map(([t, i]) => key(t, i)).sort(before).slice(0, 50).map(k => k[5])
   }
 
@@ -99,22 +104,26 @@ SCRIPT = r"""(async (id, address, first) => {
       const row = {}
       for (const [name, column] of Object.entries(file.columns)) {
         const at = i*file.slots + s
-        row[name] = column.fixed ? column.fixed[s] : column.names ? file.tokens[column.values[at]] : read(column, at)
+        row[name] = column.fixed ? column.fixed[s]
+          : column.names ? file.tokens[column.values[at]] : read(column, at)
       }
       if (Object.values(row).some(value => value === undefined)) continue // an empty place
       if (!file.unfold) { found.push(row); continue }
       for (const [column, name] of file.unfold.of) {
-        const {[column]: value} = row, rest = Object.fromEntries(Object.entries(row).filter(([c]) => !file.unfold.of.some(o => o[0] === c)))
+        const {[column]: value} = row, unfolded = c => file.unfold.of.some(o => o[0] === c)
+        const rest = Object.fromEntries(Object.entries(row).filter(([c]) => !unfolded(c)))
         found.push({...rest, [file.unfold.name]: name, [file.unfold.value]: value})
       }
     }
     return [...found, ...file.also]
   }
   function fill(text, i) {
-    const field = name => { const f = file.fields[name]; return f.choices ? read(f, i) : read(f, i).toFixed(f.digits) }
-    return text.replace(/\{(\w+)\}/g, (all, name) => name === "token" ? file.tokens[i] : name in file.fields ? field(name) : all)
+    const field = f => f.choices ? read(f, i) : read(f, i).toFixed(f.digits)
+    return text.replace(/\{(\w+)\}/g, (all, name) =>
+      name === "token" ? file.tokens[i] : name in file.fields ? field(file.fields[name]) : all)
   }
-  const embed = () => new Promise(done => typeof define === "function" && define.amd ? require(["vega-embed"], done)
+  const embed = () => new Promise(done =>
+    typeof define === "function" && define.amd ? require(["vega-embed"], done)
     : (function wait() { window.vegaEmbed ? done(window.vegaEmbed) : setTimeout(wait, 50) })())
 
   async function show(i) {
@@ -134,7 +143,8 @@ SCRIPT = r"""(async (id, address, first) => {
       line.append(prompt, more)
       return line
     }))
-    await (await embed())(part("picture"), spec, {mode: "vega-lite", renderer: "svg", actions: false})
+    const how = {mode: "vega-lite", renderer: "svg", actions: false}
+    await (await embed())(part("picture"), spec, how)
     page.dataset.shown = file.tokens[i]
   }
   function offer(found) {
@@ -156,7 +166,8 @@ SCRIPT = r"""(async (id, address, first) => {
       left = (left - at)/choice.values.length
       const input = choice.input = document.createElement(choice.slider ? "input" : "select")
       choice.said = document.createElement("output")
-      if (choice.slider) Object.assign(input, {type: "range", min: 0, max: choice.values.length - 1, value: at})
+      const range = {type: "range", min: 0, max: choice.values.length - 1, value: at}
+      if (choice.slider) Object.assign(input, range)
       else input.append(...choice.values.map((text, i) => new Option(text, i, i === at, i === at)))
       input.name = choice.name
       input.addEventListener("input", update)
@@ -176,7 +187,8 @@ SCRIPT = r"""(async (id, address, first) => {
 # %% ../../nbs/api/51_explorers_base.ipynb #base0011
 _SEARCH = """<p class="embgeom-ask">
 <label>search <input class="embgeom-query" placeholder="part of a token"></label>
-<label>token <select class="embgeom-found"></select></label><span class="embgeom-none"></span></p>"""
+<label>token <select class="embgeom-found"></select></label>
+<span class="embgeom-none"></span></p>"""
 
 
 def page_html(
