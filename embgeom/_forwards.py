@@ -177,9 +177,7 @@ def per_row(
 def adding(
     model: nn.Module,  # the whole model, whose lock is held meanwhile
     modules: Mapping[int, nn.Module],  # layer -> the module to whose output is added
-    deltas: Mapping[
-        int, Any
-    ],  # layer -> (width,), or (batch, width) for a vector of each row's own
+    deltas: Mapping[int, Any],  # layer -> (width,), or (batch, width): one of each row's own
     first: Callable | None = None,  # number of positions -> the first to add to; 0 where None
 ) -> Iterator[None]:
     "While open, `deltas` are added to what `modules` put out; ValueError if they cannot be"

@@ -34,6 +34,7 @@ from .lineage import ALPHA, column_test, holm
 from .loading import _checkpoint, load_space
 from .plots import PLAIN, interval_chart
 from .results import Result, number
+from .similarity import matching_variance
 from .spaces import EmbeddingSpace
 from .vocab import MIN_TOKENS
 
@@ -74,9 +75,8 @@ class Sketch(Result):
     n_rows: int  # its rows in all
     scores: np.ndarray  # principal scores of the centered unit rows (n, r), float16
     tail: np.ndarray  # the singular values that they leave out, float32, rounded up
-    sizes: (
-        np.ndarray
-    )  # of S less scores, of SS' likewise (norms); sums of squared cosines, of cosines
+    # norms of S and of SS' less what the scores make; sums of squared cosines, and of cosines
+    sizes: np.ndarray
     ids: np.ndarray  # which rows of the matrix were read (n,)
     rows: np.ndarray  # the first m rows in eight bits (m, dim), int8
     columns: np.ndarray  # means and scales of their columns (2, dim), float32
@@ -406,14 +406,7 @@ def _all_pairs(ours, theirs, progress=False):
     bar.close()
     first, second, a3, b3 = by_anchor
     error = ((n - 1) / n * (second - first**2 / n)).clamp(min=0).sqrt()
-    f2, f3 = pairs, pairs * (n - 2)
-    f4 = f3 * (n - 3)
-    null = (
-        2 * cc * dd / f2
-        + 4 * (a3 - cc) * (b3 - dd) / f3
-        + (2 * cc - 4 * a3) * (2 * dd - 4 * b3) / f4
-    )
-    null = (null / (cc * dd)).clamp(min=0).sqrt()
+    null = matching_variance(n, cc, dd, a3, b3).clamp(min=0).sqrt()
     return [x.numpy() for x in (value, error, null, n.nan_to_num(0).long())]
 
 # %% ../nbs/api/39_atlas.ipynb #81ba7cb8

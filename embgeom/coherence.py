@@ -463,9 +463,7 @@ class Coherence(Result):
     n_tokens: int  # tokens with a score
     tokens: tuple  # keys of the m tokens asked for
     vocabulary: tuple  # keys of all tokens of the space
-    concepts: (
-        np.ndarray
-    )  # the word or words each token stands for, None where the graph knows none (m,)
+    concepts: np.ndarray  # what each token stands for, None where the graph knows nothing (m,)
     values: np.ndarray  # each token's score, low = coherent; NaN where there is none (m,)
     used: np.ndarray  # how many of its neighbors were counted (m,)
     unknown: np.ndarray  # how many the graph does not know (m,)
@@ -473,9 +471,7 @@ class Coherence(Result):
     variants: np.ndarray  # how many are the same word (m,)
     random: np.ndarray  # the score with random neighbors (m,)
     random_used: np.ndarray  # how many of those were counted (m,)
-    neighbors: (
-        np.ndarray
-    )  # row numbers of the neighbors, nearest first; -1 for tokens the graph does not know (m, k)
+    neighbors: np.ndarray  # their row numbers, nearest first; -1 for unknown tokens (m, k)
 
     def numbers(self):
         return {k: v for k, v in super().numbers().items() if k != "vocabulary"}

@@ -24,11 +24,12 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from tqdm.auto import tqdm
 
 from ._files import replacing
+from ._linalg import jackknife_error
 from ._parallel import row_blocks
 from ._patch import patch
-from .plots import escaped, interval_chart
+from .plots import interval_chart
 from .results import Result
-from .similarity import common_tokens
+from .similarity import common_tokens, matching_variance
 from .spaces import EmbeddingSpace, SpacePair, token_label
 from .vocab import token_groups, token_keys
 
@@ -412,29 +413,9 @@ def _correlation(S):
     return S[..., 0, 1] / np.sqrt(S[..., 0, 0] * S[..., 1, 1])
 
 
-def _stderr(values):
-    "Delete-one jackknife error of a statistic from its values with each token left out"
-    n = len(values)
-    return float(np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum()))
-
-
 def _interval(value, stderr):
     "Its ends at 95%"
     return value - 1.96 * stderr, value + 1.96 * stderr
-
-
-def _matching_variance(n, a2, b2, a3, b3):
-    """That of the correlation of two tables over all matchings of `n` tokens (Mantel).
-
-    a2 and b2 are the sums of their squares, a3 and b3 those of the squares of the tokens' sums.
-    """
-    f2, f3, f4 = n * (n - 1), n * (n - 1) * (n - 2), n * (n - 1) * (n - 2) * (n - 3)
-    variance = (
-        2 * a2 * b2 / f2
-        + 4 * (a3 - a2) * (b3 - b2) / f3
-        + (2 * a2 - 4 * a3) * (2 * b2 - 4 * b3) / f4
-    )
-    return variance / (a2 * b2)
 
 
 def _together(spaces, given):
@@ -482,9 +463,9 @@ def partial_similarity(
         r = se = null = np.nan  # nothing is left
     else:
         r = float(_correlation(R))
-        se = _stderr(_correlation(_residual(left_out, _weights(left_out, 2))))
+        se = jackknife_error(_correlation(_residual(left_out, _weights(left_out, 2))))
         squares, sums = 2 * np.diag(R), ((weights.T @ totals) ** 2).sum(1)
-        null = float(np.sqrt(_matching_variance(n, *squares, *sums)))
+        null = float(np.sqrt(matching_variance(n, *squares, *sums)))
     given_names, similarity = tuple(s.name for s in given), float(_correlation(S))
     return PartialSimilarity(
         *pair.names, given_names, similarity, r, se, *_interval(r, se), null, n
@@ -513,7 +494,7 @@ def _share_of(S, first, weights=None):
 
 def _fitted_share(S, left_out, first):
     "The share and its standard error"
-    return float(_share_of(S, first)), _stderr(_share_of(left_out, first))
+    return float(_share_of(S, first)), jackknife_error(_share_of(left_out, first))
 
 
 def _held_out_share(halves, first):
@@ -522,7 +503,7 @@ def _held_out_share(halves, first):
     for (S, left_out), (fitted, _) in zip(halves, halves[::-1]):
         weights = _weights(fitted, first)
         shares.append(_share_of(S, first, weights))
-        errors.append(_stderr(_share_of(left_out, first, weights)))
+        errors.append(jackknife_error(_share_of(left_out, first, weights)))
     return float(np.mean(shares)), float(np.hypot(*errors) / 2)
 
 
@@ -540,7 +521,7 @@ def _chance(totals, S):
     # tables of length one, at right angles
     turn = (vectors[:, kept] / np.sqrt(values[kept])).T / scale
     own, others = totals[0] @ totals[0], ((turn @ totals[1:]) ** 2).sum(1)
-    return float(_matching_variance(totals.shape[1], 2 * S[0, 0], 2.0, own, others).sum())
+    return float(matching_variance(totals.shape[1], 2 * S[0, 0], 2.0, own, others).sum())
 
 
 def _share(spaces, by, held_out):
@@ -611,6 +592,7 @@ def corpus_terms(
 class Explanation(Result):
     "How much of what two spaces share is in a corpus"
 
+    _shows_text = True
     names: tuple  # of the two spaces
     similarity: float  # their centered global similarity
     stderr: float  # its jackknife standard error
@@ -636,9 +618,6 @@ class Explanation(Result):
             "held_out_low": float(shared.held_low),
             "held_out_high": float(shared.held_high),
         }
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/36_corpus.ipynb #e4f7a2c2
 def _cut(S, kept):
@@ -733,7 +712,7 @@ def explain(
     # What is left, token by token and pair by pair.
     weights = _weights(S, 2)
     beyond = _correlation(np.einsum("pa,pqn,qb->nab", weights, products, weights))
-    similarity = float(_correlation(S)), _stderr(_correlation(left_out))
+    similarity = float(_correlation(S)), jackknife_error(_correlation(left_out))
     shares, totals = pd.DataFrame(rows), pd.DataFrame(whole)
     pairs = _pairs_beyond(spaces, weights)
     return Explanation(names, *similarity, shares, totals, spaces[0].tokens, beyond, pairs)

@@ -28,7 +28,7 @@ from embgeom.emb2emb import (
     method_matrix,
     prepared,
 )
-from .plots import escaped, interval_chart
+from .plots import interval_chart
 from .results import Result
 from .spaces import SpacePair
 from .vocab import MIN_TOKENS, token_groups
@@ -106,6 +106,7 @@ class _Parts:
 class Diagnosis(Result):
     "What is known of a map before any model is run"
 
+    _shows_text = True
     source: str  # name of the source
     target: str  # name of the target
     method: str  # of the map
@@ -152,9 +153,6 @@ class Diagnosis(Result):
         else:
             found = self.vectors.set_index("method").loc[[self.method], name].mean()
         return None if np.isnan(found) else float(found)
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/43_diagnosis.ipynb #a81f9693
 def _as_vectors(vector, width):

@@ -648,13 +648,12 @@ def steering_curve(
     moved = [v.report.get("moved", {}) for v in vectors.values()]
     if by := moved[0].get("method"):
         report["method"] = by  # by which it was moved
-    origins = zip(moved, vectors.values())
     return SteeringCurve(
         model.name,
         vectors["vector", 0].layers,
         multipliers,
         tuple(vectors),
-        tuple(m.get("source") or v.model or model.name for m, v in origins),
+        tuple(m.get("source") or v.model or model.name for m, v in zip(moved, vectors.values())),
         tuple(float(np.linalg.norm([*map(np.linalg.norm, v.values())])) for v in vectors.values()),
         tuple(controls or ()),
         shaped(odds),

@@ -22,7 +22,7 @@ from scipy.stats import rankdata
 
 from ._parallel import row_blocks
 from ._patch import patch
-from .plots import escaped, interval_chart
+from .plots import interval_chart
 from .results import Result
 from .similarity import global_similarity
 from .spaces import EmbeddingSpace, SpacePair
@@ -151,6 +151,7 @@ def _turned(parts, k=8):
 class Descent(Result):
     "Whether two matrices have the same columns: coordinates beside geometry, and what they say"
 
+    _shows_text = True
     names: tuple  # of the two models
     verdict: str  # in words
     statistic: float  # mean correlation of the columns of the same number, in [-1, 1]
@@ -172,9 +173,6 @@ class Descent(Result):
     def to_frame(self) -> pd.DataFrame:  # one row
         "The numbers as one row"
         return pd.DataFrame([self.numbers()])
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/38_lineage.ipynb #ed88bf46
 def _verdict(equal, order, p, turned, r, null, alpha):
@@ -426,6 +424,7 @@ def matching_reference() -> pd.DataFrame:  # kind, source, target, widths, token
 class ColumnMatching(Result):
     "The columns of two matrices that correspond best, and how well they do on tokens held out"
 
+    _shows_text = True
     names: tuple  # of the two models
     verdict: str  # in words
     held_out: float  # mean correlation of the matched columns, on tokens that did not choose them
@@ -442,9 +441,6 @@ class ColumnMatching(Result):
         "The columns that were matched"
         columns = dict(source=self.source, target=self.target, correlation=self.correlation)
         return pd.DataFrame(columns)
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/38_lineage.ipynb #048c55a2
 def _matched(M):

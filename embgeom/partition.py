@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ._patch import patch
-from .plots import escaped, interval_chart
+from .plots import interval_chart
 from .results import Result
 from .similarity import SimilarityMatrix
 
@@ -166,6 +166,7 @@ def _arrangements(factors, model, part, inside, rng, draws):
 class VariancePartition(Result):
     "How much of the difference between the matrices of a crossed design each factor makes"
 
+    _shows_text = True
     factors: dict  # factor -> its levels
     n_matrices: int
     n_models: int  # units that were permuted as wholes
@@ -188,9 +189,6 @@ class VariancePartition(Result):
             "seed_similarity": self.seed_similarity,
             **{f: float(shares[f]) for f in self.factors},
         }
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/37_partition.ipynb #6186c816
 def _tested(part, parts, R, arrangements):

@@ -55,6 +55,8 @@ def _plain(value):
 class Result:
     "Base of the frozen dataclasses that analyses return"
 
+    _shows_text = False  # whether a notebook shows `text()` instead of a table of the numbers
+
     def _values(self):
         return {f.name: getattr(self, f.name) for f in fields(self)}  # pyright: ignore
 
@@ -142,6 +144,10 @@ class Result:
         return f"{type(self).__name__}({numbers})"
 
     def _repr_html_(self):
+        if self._shows_text:
+            from embgeom.plots import escaped
+
+            return f"<pre>{escaped(self.text())}</pre>"
         rows = {k.replace("_", " "): number(v) for k, v in self.numbers().items()}
         table = pd.Series(rows).to_frame("").to_html(header=False, border=0)
         return f"<strong>{type(self).__name__}</strong>{table}"

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ._linalg import row_sums, unit_rows
+from ._linalg import jackknife_error, row_sums, unit_rows
 from ._parallel import row_blocks
 from .neighbors import nearest_neighbors
 from .plots import density_chart, distribution_chart, interval_chart, matrix_chart
@@ -126,20 +126,30 @@ def _jackknife(sums):
     r = (sums.cd - ab - a * b / pairs) / np.sqrt(
         (sums.cc - aa - a * a / pairs) * (sums.dd - bb - b * b / pairs)
     )
-    return float(np.sqrt((sums.n - 1) / sums.n * ((r - r.mean()) ** 2).sum()))
+    return jackknife_error(r)
 
 # %% ../nbs/api/30_similarity.ipynb #a5779d63
-def _mantel_std(sums):
-    "Standard deviation of the correlation over all ways to match the rows"
-    n, (a, b) = sums.n, sums.tokens[:2]
+def matching_variance(
+    n: Any,  # tokens
+    a2: Any,  # sum of the squares of the first table
+    b2: Any,  # and of the second
+    a3: Any,  # sum of the squares of the tokens' own sums in the first
+    b3: Any,  # and in the second
+) -> Any:
+    "Variance of the correlation of two tables over all matchings of their tokens (Mantel 1967)"
     f2, f3, f4 = n * (n - 1), n * (n - 1) * (n - 2), n * (n - 1) * (n - 2) * (n - 3)
-    a2, b2, a3, b3 = 2 * sums.cc, 2 * sums.dd, float(a @ a), float(b @ b)
     variance = (
         2 * a2 * b2 / f2
         + 4 * (a3 - a2) * (b3 - b2) / f3
         + (2 * a2 - 4 * a3) * (2 * b2 - 4 * b3) / f4
     )
-    return float(np.sqrt(variance / (a2 * b2)))
+    return variance / (a2 * b2)
+
+
+def _mantel_std(sums):
+    "Standard deviation of the correlation over all ways to match the rows"
+    a, b = sums.tokens[:2]
+    return float(matching_variance(sums.n, 2 * sums.cc, 2 * sums.dd, a @ a, b @ b) ** 0.5)
 
 # %% ../nbs/api/30_similarity.ipynb #63d64449
 @dataclass(frozen=True, repr=False)

@@ -27,7 +27,7 @@ from embgeom.evaluation import (
     steering_curve,
 )
 from ._pages import Section
-from .plots import escaped, interval_chart
+from .plots import interval_chart
 from .models import NEUTRAL_TEXTS, LanguageModel
 from .results import Result
 from .steering import SteeringVector, extract_steering_vector, random_vectors
@@ -332,6 +332,7 @@ def text(self: Transfer) -> str:  # several lines
 class Transfers(Result):
     "Several transfers, side by side"
 
+    _shows_text = True
     found: tuple  # the Transfer of each
 
     def numbers(self):
@@ -404,9 +405,6 @@ class Transfers(Result):
         first = Section("Do the vectors move?", said, charts[0], self.to_frame().round(2))
         each = zip(self.found, charts[-len(self.found) :])
         return [first, *(Section(t.question, t.answer, chart) for t, chart in each)]
-
-    def _repr_html_(self):
-        return f"<pre>{escaped(self.text())}</pre>"
 
 # %% ../nbs/api/52_transfers.ipynb #4cb19aad
 DIRECTIONS = (
