@@ -51,6 +51,9 @@ def _largest(scores, width):
     return values.gather(1, order), found.gather(1, order)
 
 # %% ../nbs/api/06_neighbors.ipynb #d5fa7f4d
+_HELD = 2**25  # numbers of a matrix that are kept in double precision
+
+
 class NeighborSearch:
     "A matrix made ready for finding the nearest rows of its rows; may be shared by workers"
 
@@ -62,13 +65,13 @@ class NeighborSearch:
     ):
         (n, d), blocks = matrix.shape, row_blocks(len(matrix), 2048)
         check_fits(
-            4 * n * (d + 1) + 8 * min(n * d, 2**25),
+            4 * n * (d + 1) + 8 * min(n * d, _HELD),
             f"A search among {n:,} rows of {d:,} numbers",
             "Search among fewer rows, or on a machine with more memory.",
         )
         self.matrix, self.metric, self.kept = matrix, metric, None
-        if n * d <= 2**25:
-            self.kept = self.rows(slice(None)).numpy()  # few enough to be held in double
+        if n * d <= _HELD:
+            self.kept = self.rows(slice(None)).numpy()
         mean = sum(self.rows(b).sum(0) for b in blocks) / n
         self.half, table = np.empty(n), np.empty((n, d + 1), np.float32)
         self.half[:] = torch.cat([(self.rows(b) - mean).square().sum(1) / 2 for b in blocks])
@@ -84,7 +87,7 @@ class NeighborSearch:
         if self.kept is not None:
             kept = torch.from_numpy(self.kept)  # index_select is twice as fast as kept[i]
             return kept[i] if isinstance(i, slice) else kept.index_select(0, i)
-        rows = self.matrix[i]
+        rows = self.matrix[i if isinstance(i, slice) else i.numpy()]
         return unit_rows(rows) if self.metric == "cosine" else torch.as_tensor(rows).double()
 
     def ranked(self, rows, found):
